@@ -1,0 +1,42 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/ready
+
+help:  ## Show these lines
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+setup: $(READY)  ## Create .venv and install everything, pinned; a second call installs nothing
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt "torch==2.13.0"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+train: $(READY)  ## Train RoiNet on the shipped sample, evaluate it, print the table and where the figures are
+	$(BIN)/python -m wirecell_ml.train
+
+test: lint $(READY)  ## Format, lint, types, import contracts and tests
+	$(BIN)/pytest
+
+lint: $(READY)  ## Format, lint, types and import contracts only
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(READY)  ## Let ruff format the code and mend what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+benchmark: $(READY)  ## Print the tables of tests/benchmarks: data path, networks, start-up
+	$(BIN)/python -m tests.benchmarks.data_path
+	$(BIN)/python -m tests.benchmarks.networks
+	$(BIN)/python -m tests.benchmarks.start_up
+
+clean:  ## Remove .venv and what the tools left (runs/ stays)
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: help setup train test lint format benchmark clean

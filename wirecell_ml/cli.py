@@ -1,0 +1,65 @@
+"""How an entry ends: a user's mistake is one line on standard error and exit status 2, never a traceback."""
+
+import errno
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from wirecell_ml.errors import INTERRUPTED, USER_MISTAKE, Interrupted, WireCellMLError, suggest
+
+
+def run(main: Callable[[], Any]) -> None:
+    """Run a Hydra entry and exit as ``sweeps`` and people expect."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions on instead of printing them
+    try:
+        main()
+    except Interrupted as message:
+        stop(str(message), INTERRUPTED)
+    except (WireCellMLError, HydraException, OmegaConfBaseException) as error:
+        stop(f"error: {explain(error)}", USER_MISTAKE)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+            raise
+        stop(f"error: {error.filename or 'run directory'}: cannot write: {error.strerror}. Free some space or choose another place", USER_MISTAKE)
+
+
+def stop(message: str, status: int) -> None:
+    """Print ``message`` on standard error and exit with ``status``."""
+    print(message, file=sys.stderr)  # noqa: T201
+    sys.exit(status)
+
+
+def explain(error: BaseException) -> str:
+    """Return the one line that says where, what, and what would be right."""
+    if isinstance(error, WireCellMLError):
+        return str(error)
+    innermost = error.__cause__ or error
+    if isinstance(innermost, OmegaConfBaseException):
+        return explain_setting(innermost)
+    return explain_override(str(error))
+
+
+def explain_setting(error: OmegaConfBaseException) -> str:
+    """Return the line for a setting that does not exist or has a value of the wrong type."""
+    key = error.full_key or ""
+    parent, _, name = key.rpartition(".")
+    unknown = re.search(r"Key '(.+?)' (?:is not in struct|not in)", str(error))
+    if not unknown:
+        return f"{key}: {str(error).splitlines()[0]}"
+    known = [str(k) for k in error.parent_node] if error.parent_node is not None else []
+    return f"no setting '{key or unknown[1]}'.{suggest(name or unknown[1], known)}"
+
+
+def explain_override(text: str) -> str:
+    """Return the line for a command-line override that Hydra refused."""
+    group = re.search(r"Could not find '(.+?)/(.+?)'", text)
+    if group:
+        options = re.search(r"Available options in '.*?':\n((?:\t.*\n?)+)", text)
+        known = options[1].split() if options else []
+        return f"no {group[1]} named '{group[2]}'.{suggest(group[2], known)}"
+    return " ".join(text.split("\n")[0].split())

@@ -1,0 +1,367 @@
+"""What a network finds on events it never saw, beside what Wire-Cell's own ROI finding does on the same events."""
+
+import csv
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from wirecell_ml import figures
+from wirecell_ml.build import build
+from wirecell_ml.data import RoiData
+from wirecell_ml.data.cache import load
+from wirecell_ml.data.dataset import Item, PlaneDataset
+from wirecell_ml.data.events import Event
+from wirecell_ml.data.particles import WireGeometry, label_tracks, read_tracks
+from wirecell_ml.errors import DataError, RunError, suggest
+from wirecell_ml.models import RoiTask
+from wirecell_ml.models.metrics import DEFINITIONS, Counts, Mask, count, ratio, roi_charge, summarize
+from wirecell_ml.provenance import git_commit
+from wirecell_ml.schema import checked, load_flat
+from wirecell_ml.training import build_task, load_checkpoint
+
+log = logging.getLogger(__name__)
+
+Image = NDArray[np.float32]
+FINDERS = ("network", "traditional")
+
+
+@dataclass(frozen=True)
+class Charge:
+    """Charge of one image, electrons per tick summed over its pixels."""
+
+    true: float
+    found: dict[str, float]  # by finder: what it would write out
+    inside: dict[str, float]  # by finder: true charge inside its ROIs
+
+
+@dataclass(frozen=True)
+class TrackPixels:
+    """Pixels of one true track in one plane."""
+
+    theta_xz_deg: float
+    true: int
+    found: dict[str, int]  # by finder
+
+
+@dataclass(frozen=True)
+class PlaneResult:
+    """What was found in one plane of one event."""
+
+    plane: str
+    category: str
+    counts: dict[str, Counts]  # by finder
+    scan: dict[float, Counts]  # of the network, by threshold
+    charge: Charge
+    tracks: list[TrackPixels]
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """A trained network, and how it is to be measured."""
+
+    task: RoiTask
+    data: RoiData
+    settings: DictConfig
+    geometry: WireGeometry | None
+
+    @property
+    def threshold(self) -> float:
+        """Probability above which a pixel is found."""
+        return float(self.task.threshold if self.settings.threshold is None else self.settings.threshold)
+
+    def probability(self, images: PlaneDataset, number: int) -> Image:
+        """Return the network's probability of "signal here" in one image, (channel, slice)."""
+        with torch.inference_mode():
+            found: Image = self.task(images[number].images[None])[0, 0].numpy()
+        return found
+
+    def measure(self, item: Item, event: Event, probability: Image) -> PlaneResult:
+        """Return what was found in one plane of ``event``."""
+        charge = np.asarray(load(item.place, item.plane, "truth"), np.float32)
+        true = charge > self.data.target.threshold
+        traditional = np.asarray(load(item.place, item.plane, "traditional"), np.float32)
+        waveform = np.asarray(load(item.place, item.plane, "inputs")[self.charge_layer()], np.float32)
+        network = probability > self.threshold
+        masks = {"network": network, "traditional": traditional != 0 if traditional.size else np.zeros_like(true)}
+        matching = self.settings.matching
+        return PlaneResult(
+            plane=item.plane,
+            category=item.category,
+            counts={finder: count(mask, true, matching) for finder, mask in masks.items()},
+            scan={threshold: count(probability > threshold, true, matching) for threshold in self.settings.scan},
+            charge=Charge(
+                true=float(charge.sum(dtype=np.float64)),
+                found={"network": roi_charge(waveform, network), "traditional": float(traditional.sum(dtype=np.float64))},
+                inside={finder: float(charge[mask].sum(dtype=np.float64)) for finder, mask in masks.items()},
+            ),
+            tracks=self.track_pixels(item, event, true, masks) if self.geometry and event.particles else [],
+        )
+
+    def track_pixels(self, item: Item, event: Event, true: Mask, masks: dict[str, Mask]) -> list[TrackPixels]:
+        """Return how many pixels of each true track were found."""
+        assert self.geometry
+        assert event.particles
+        layout = self.data.layout
+        _, tracks = read_tracks(event.particles, event.truth_ident)
+        channels = np.arange(*layout.planes[item.plane])
+        start_ns, slice_ns = self.data.summaries[event].time_ns, layout.tick_ns * layout.tick_per_slice
+        labels = label_tracks(tracks, self.geometry, item.plane, true, channels, start_ns, slice_ns)
+        pixels = np.bincount(labels[labels >= 0], minlength=len(tracks))
+        found = {name: np.bincount(labels[mask & (labels >= 0)], minlength=len(tracks)) for name, mask in masks.items()}
+        return [
+            TrackPixels(track.theta_xz_deg[item.plane], int(pixels[i]), {name: int(found[name][i]) for name in found})
+            for i, track in enumerate(tracks)
+            if pixels[i]
+        ]
+
+    def charge_layer(self) -> int:
+        """Return which input tag holds the waveform whose charge is summed."""
+        tag, tags = self.settings.charge_tag, self.data.layout.tags
+        if tag is not None and tag not in tags:
+            raise DataError(f"charge_tag: '{tag}' is not among data.tags.{suggest(tag, tags)}")
+        return tags.index(tag) if tag else 0
+
+
+def evaluate_run(directory: Path, settings: DictConfig, files: Any = None, output: Path | None = None) -> dict[str, Any]:
+    """Evaluate the best checkpoint of a run, write ``metrics.json`` and figures, print a table; return the metrics.
+
+    ``files`` are other data than the run's own, all of whose events are then measured.
+    """
+    evaluator = load_run(directory, settings, files)
+    part = settings.split
+    folder = output or directory / "evaluation"
+    folder.mkdir(parents=True, exist_ok=True)
+    items, events = evaluator.data.items(part), {event.key: event for event in evaluator.data.selected(part)}
+    if not items:
+        raise DataError(f"split={part}: the run has no such events. Known here: train, validation, test")
+    images = PlaneDataset(items, evaluator.data.target)
+    results, displayed = [], set()
+    for number in track(range(len(items)), "evaluating", console=Console(stderr=True), disable=not len(items)):
+        item = items[number]
+        probability = evaluator.probability(images, number)
+        results.append(evaluator.measure(item, events[item.key], probability))
+        if settings.figures and (item.category, item.plane) not in displayed:
+            displayed.add((item.category, item.plane))
+            draw_event(folder, evaluator, item, events[item.key], probability)
+    metrics = collect(results, evaluator) | provenance(directory, evaluator, part)
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    table = comparison(metrics)
+    write_table(folder / "table.txt", table)
+    Console().print(table)
+    if settings.figures:
+        draw_summaries(folder, metrics, evaluator.threshold)
+        figures.training_curves(folder / "training.png", read_log(directory))
+    Console().print(f"metrics and figures: {folder}")
+    return metrics
+
+
+def load_run(directory: Path, settings: DictConfig, files: Any) -> Evaluator:
+    """Return the trained network of a run with its data; raises RunError where there is none."""
+    path = directory / ".hydra" / "config.yaml"
+    if not path.is_file():
+        raise RunError(f"run={directory}: no run here, {path} is missing. Give the directory that the training wrote")
+    cfg = checked(load_flat(path))
+    task = build_task(cfg)
+    task.load_state_dict(load_checkpoint(directory / "best.ckpt")["state_dict"])
+    geometry = WireGeometry.from_numbers(**cfg.detector.wires) if cfg.detector.wires else None
+    return Evaluator(task.eval(), load_data(cfg, directory, files), settings, geometry)
+
+
+def load_data(cfg: DictConfig, directory: Path, files: Any) -> RoiData:
+    """Return the data of a run with the split it was trained with, or other files, all of them to test on."""
+    if files is not None:
+        cfg = cfg.copy()
+        cfg.data.files = files
+    data: RoiData = build(cfg.data)
+    if files is None:
+        data.use_split(directory / "split.json")
+    else:
+        data.test_on_all()
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def collect(results: Sequence[PlaneResult], evaluator: Evaluator) -> dict[str, Any]:
+    """Return all metrics: by plane, by category, by angle, by threshold."""
+    planes, categories = unique(r.plane for r in results), unique(r.category for r in results)
+    by_plane = {plane: [r for r in results if r.plane == plane] for plane in planes} | {"all": list(results)}
+    matching = evaluator.settings.matching
+    return {
+        "planes": {plane: measures(members, matching) for plane, members in by_plane.items()},
+        "categories": {
+            category: {
+                plane: measures([r for r in members if r.category == category], matching)
+                for plane, members in by_plane.items()
+            }
+            for category in categories
+        },
+        "angles": [row for plane in planes for row in angle_rows(by_plane[plane], plane, evaluator.settings)],
+        "scan": {
+            plane: [
+                {"threshold": threshold} | summarize([r.scan[threshold] for r in members], matching)
+                for threshold in evaluator.settings.scan
+            ]
+            for plane, members in by_plane.items()
+        },
+    }
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """Return each name once, in order of appearance."""
+    return list(dict.fromkeys(names))
+
+
+def measures(results: Sequence[PlaneResult], matching: Any) -> dict[str, dict[str, float]]:
+    """Return the metrics of both finders over some images."""
+    true = sum(r.charge.true for r in results)
+    return {
+        finder: summarize([r.counts[finder] for r in results], matching)
+        | {
+            "charge_bias": ratio(sum(r.charge.found[finder] for r in results), true) - 1,
+            "charge_inside": ratio(sum(r.charge.inside[finder] for r in results), true),
+        }
+        for finder in FINDERS
+    }
+
+
+def angle_rows(results: Sequence[PlaneResult], plane: str, settings: DictConfig) -> list[dict[str, Any]]:
+    """Return the pixel efficiency of true tracks in bins of their angle; empty bins are left out."""
+    edges = settings.angle_edges_deg
+    tracks = [one for r in results for one in r.tracks]
+    rows = []
+    for low, high in zip(edges, edges[1:], strict=False):
+        inside = [one for one in tracks if low <= one.theta_xz_deg < high or one.theta_xz_deg == high == edges[-1]]
+        if inside:
+            row = {"plane": plane, "theta_low_deg": low, "theta_high_deg": high, "tracks": len(inside)}
+            rows.append(row | {"true_pixels": sum(one.true for one in inside)} | track_efficiencies(inside))
+    return rows
+
+
+def track_efficiencies(tracks: Sequence[TrackPixels]) -> dict[str, float]:
+    """Return each finder's efficiency over the pixels of some tracks, and its error from the scatter between tracks."""
+    true = np.array([one.true for one in tracks], float)
+    values = {}
+    for finder in FINDERS:
+        found = np.array([one.found[finder] for one in tracks], float)
+        efficiency = found.sum() / true.sum()
+        values[finder] = float(efficiency)
+        values[f"{finder}_error"] = float(np.sqrt(((found - efficiency * true) ** 2).sum()) / true.sum())
+    return values
+
+
+def provenance(directory: Path, evaluator: Evaluator, part: str) -> dict[str, Any]:
+    """Return what the metrics were measured on, and what they mean."""
+    data, layout = evaluator.data, evaluator.data.layout
+    return {
+        "run": directory.name,
+        "commit": git_commit(),
+        "data_digest": data.digest(),
+        "split": part,
+        "events": sorted(event.key for event in data.selected(part)),
+        "threshold": evaluator.threshold,
+        "matching": evaluator.settings.matching,
+        "truth_threshold_electrons_per_tick": data.target.threshold,
+        "tick_per_slice": layout.tick_per_slice,
+        "tags": list(layout.tags),
+        "definitions": {name: dict(text) for name, text in DEFINITIONS.items()},
+    }
+
+
+def comparison(metrics: dict[str, Any]) -> Table:
+    """Return the table that people look at first."""
+    table = Table(title=f"{len(metrics['events'])} {metrics['split']} events, threshold {metrics['threshold']:g}")
+    names = ["pixel_dice", "pixel_efficiency", "pixel_purity", "roi_efficiency", "roi_purity", "charge_bias"]
+    for name in ("plane", "finder", *names):
+        table.add_column(name.replace("_", "\n"), justify="left" if name in ("plane", "finder") else "right")
+    for plane, finders in metrics["planes"].items():
+        for finder in reversed(FINDERS):
+            table.add_row(plane, finder, *(f"{finders[finder][name]:.4f}" for name in names))
+        table.add_section()
+    return table
+
+
+def write_table(path: Path, table: Table) -> None:
+    """Write a table to a text file."""
+    with path.open("w") as file:
+        Console(file=file, width=100).print(table)
+
+
+def draw_event(folder: Path, evaluator: Evaluator, item: Item, event: Event, probability: Image) -> None:
+    """Draw one plane of one event, whole and its busiest part."""
+    layout = evaluator.data.layout
+    truth = np.asarray(load(item.place, item.plane, "truth"), np.float32)
+    traditional = np.asarray(load(item.place, item.plane, "traditional"), np.float32)
+    whole = figures.busiest_window(truth > evaluator.data.target.threshold, *truth.shape)
+    close = figures.busiest_window(truth > evaluator.data.target.threshold)
+    for name, window in (("event", whole), ("close-up", close)):
+        figures.event_display(
+            folder / f"{name}-{item.category}-{item.plane}.png",
+            image=np.asarray(load(item.place, item.plane, "inputs")[0], np.float32),
+            truth=truth,
+            traditional=traditional if traditional.size else np.zeros_like(truth),
+            probability=probability,
+            threshold=evaluator.threshold,
+            title=f"{item.category} event {event.ident}, plane {item.plane}",
+            channels=np.arange(*layout.planes[item.plane], dtype=np.int32),
+            start_us=evaluator.data.summaries[event].time_ns / 1000,
+            slice_us=layout.tick_ns * layout.tick_per_slice / 1000,
+            true_charge=evaluator.data.target.threshold,
+            window=window,
+        )
+
+
+def draw_summaries(folder: Path, metrics: dict[str, Any], threshold: float) -> None:
+    """Draw efficiency against angle and against purity, and Dice by category."""
+    planes = [plane for plane in metrics["planes"] if plane != "all"]
+    scans = [scan(metrics, plane, level, threshold) for level in ("pixel", "ROI") for plane in planes]
+    figures.efficiency_against_purity(folder / "purity.png", scans)
+    bins = [figures.AngleBin(**{k: v for k, v in row.items() if k != "tracks"}) for row in metrics["angles"]]
+    figures.efficiency_against_angle(folder / "angle.png", bins)
+    dice = [
+        figures.CategoryDice(category, plane, *(members[plane][finder]["pixel_dice"] for finder in FINDERS))
+        for plane in planes
+        for category, members in metrics["categories"].items()
+    ]
+    figures.metrics_by_category(folder / "categories.png", dice)
+
+
+def scan(metrics: dict[str, Any], plane: str, level: str, threshold: float) -> figures.Scan:
+    """Return the curve of one plane for one level, pixel or ROI."""
+    rows, traditional = metrics["scan"][plane], metrics["planes"][plane]["traditional"]
+    efficiency, purity = f"{level.lower()}_efficiency", f"{level.lower()}_purity"
+    column: Callable[[str], NDArray[np.float64]] = lambda name: np.array([row[name] for row in rows])  # noqa: E731
+    return figures.Scan(
+        plane,
+        level,
+        column("threshold"),
+        column(efficiency),
+        column(purity),
+        threshold,
+        traditional[efficiency],
+        traditional[purity],
+    )
+
+
+def read_log(directory: Path) -> list[dict[str, str]]:
+    """Return the rows of a run's CSV logs; steps that were done again after a resume count once."""
+    rows: dict[tuple[str, bool], dict[str, str]] = {}
+    versions = defaultdict(list)
+    for path in directory.glob("csv/version_*/metrics.csv"):
+        versions[int(path.parent.name.removeprefix("version_"))].append(path)
+    for version in sorted(versions):
+        for row in csv.DictReader(versions[version][0].read_text().splitlines()):
+            rows[row["step"], bool(row.get("val/loss"))] = row
+    return list(rows.values())

@@ -1,0 +1,128 @@
+"""The settings that we own, with their types and units; the open sets (model, data, …) are checked by ``build``."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from wirecell_ml.errors import ConfigError
+from wirecell_ml.paths import shipped
+
+
+@dataclass
+class Detector:
+    """What is fixed by the hardware of one detector."""
+
+    name: str = MISSING
+    apa: int = 0  # number of the anode, which the tags end with: loose_lf0 is the tag of APA 0
+    channels_per_apa: int = MISSING
+    tick_ns: float = 500.0  # sampling period of the electronics
+    planes: dict[str, list[int]] = MISSING  # first and past-the-last channel of each plane, counted within the APA
+    wires: dict[str, Any] | None = None  # wire geometry in mm and degrees, for the plots against track angle
+
+
+@dataclass
+class TrainerSettings:
+    """How long and on what a training runs."""
+
+    max_epochs: int = MISSING
+    max_steps: int = -1  # optimizer steps; -1: no limit
+    max_minutes: float | None = None  # wall-clock limit of the training; null: none
+    accelerator: str = "auto"  # auto, cpu, gpu, mps
+    devices: Any = "auto"  # number of devices (or of processes, on CPU) per node
+    num_nodes: int = 1
+    strategy: str = "auto"  # auto, ddp
+    precision: str = "auto"  # auto: bf16-mixed where the GPU has it, else 32-true; or any name that Lightning knows
+    gradient_clip: float | None = None  # largest norm of the gradient; null: no clipping
+    deterministic: Any = "warn"  # true: only algorithms that give the same result again; warn: say where there is none; false
+    validate_every_epochs: int = 1
+    threads: int | None = None  # CPU threads of one process; null: as torch decides
+    progress: bool = True
+
+
+@dataclass
+class Evaluation:
+    """What is measured on events that the training never saw."""
+
+    split: str = "test"  # train, validation or test
+    threshold: float | None = None  # of the ROI probability; null: the task's own
+    matching: str = "exact"  # exact, or published: the off-by-one window and per-image averages of arXiv:2007.12743
+    scan: list[float] = field(default_factory=list)  # thresholds of the efficiency-purity curves
+    angle_edges_deg: list[float] = field(default_factory=list)  # bins of theta_xz
+    charge_tag: str | None = None  # deconvolved waveform whose charge inside the network's ROIs is summed; null: first tag
+    figures: bool = True
+
+
+@dataclass
+class TrainSettings:
+    """Everything that ``configs/train.yaml`` holds."""
+
+    name: str = MISSING
+    seed: int = MISSING
+    monitor: str = MISSING  # metric that decides which checkpoint is the best, as the task logs it
+    monitor_mode: str = "max"  # max or min
+    resume: str | None = None  # run directory to continue
+    detector: Detector = field(default_factory=Detector)
+    data: Any = None
+    model: Any = None
+    task: Any = None
+    optimizer: Any = None
+    scheduler: Any = None
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    logger: Any = None
+    evaluation: Evaluation = field(default_factory=Evaluation)
+
+
+@dataclass
+class EvaluateSettings(Evaluation):
+    """Everything that ``configs/evaluate.yaml`` holds."""
+
+    run: str = MISSING  # run directory of the training
+    files: Any = None  # other data than the run's own; null: the run's
+    output: str | None = None  # folder of metrics.json and the figures; null: the run's "evaluation"
+
+
+def run_directory(name: str, resume: str | None) -> str:
+    """Return where a run writes: the directory that it resumes, else ``runs/<name>/<date_time>``."""
+    return resume or f"runs/{name}/{datetime.now():%Y-%m-%d_%H-%M-%S}"
+
+
+def register() -> None:
+    """Make the schemas and the resolvers of our YAML files known to Hydra."""
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=TrainSettings)
+    store.store(name="evaluate_schema", node=EvaluateSettings)
+    OmegaConf.register_new_resolver("len", len, replace=True)
+    OmegaConf.register_new_resolver("shipped", lambda name: str(shipped(name)), replace=True)
+    OmegaConf.register_new_resolver("run_directory", run_directory, replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("unless", lambda condition, value: None if condition else value, replace=True)
+
+
+def checked(cfg: DictConfig, settings: type = TrainSettings) -> DictConfig:
+    """Return ``cfg`` with its closed sections typed; a flat config from a run directory comes without types.
+
+    Raises ConfigError for an unknown setting or one of the wrong type.
+    """
+    try:
+        typed = OmegaConf.merge(OmegaConf.structured(settings), cfg)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key or 'config'}: {str(error).splitlines()[0]}") from error
+    assert isinstance(typed, DictConfig)
+    missing = OmegaConf.missing_keys(typed)
+    if missing:
+        raise ConfigError(f"no value for {', '.join(sorted(missing))}. Give it as {sorted(missing)[0]}=…")
+    return typed
+
+
+def load_flat(path: Path) -> DictConfig:
+    """Return the flat config that a run directory or a published model keeps."""
+    cfg = OmegaConf.load(path)
+    assert isinstance(cfg, DictConfig)
+    return cfg
+
+
+register()

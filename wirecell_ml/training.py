@@ -1,0 +1,192 @@
+"""What a training consists of: data, network, trainer, and the run directory that keeps them."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import DictConfig, OmegaConf
+
+from wirecell_ml.build import build, check
+from wirecell_ml.data import RoiData
+from wirecell_ml.errors import ConfigError, RunError
+from wirecell_ml.models import RoiTask
+from wirecell_ml.progress import TrainingProgress
+from wirecell_ml.provenance import record
+from wirecell_ml.schema import load_flat
+from wirecell_ml.seeds import derive_seed
+from wirecell_ml.signals import CheckpointOnSignal
+
+MAY_CHANGE = ("trainer.", "evaluation.", "data.files", "data.cache", "data.num_workers", "resume")  # in a resumed run
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A training that is ready to start."""
+
+    trainer: Trainer
+    task: RoiTask
+    data: RoiData
+    checkpoint: ModelCheckpoint
+    resume_from: Path | None
+
+    def start(self) -> None:
+        """Train to the end, or until a signal."""
+        self.trainer.fit(self.task, self.data, ckpt_path=self.resume_from, weights_only=True)
+
+    def best(self) -> float:
+        """Return the monitored metric where it was best."""
+        assert self.checkpoint.best_model_score is not None
+        return float(self.checkpoint.best_model_score)
+
+
+def prepare(cfg: DictConfig, directory: Path) -> Fit:
+    """Check everything that can be checked, write the run directory, and return the training.
+
+    Raises ConfigError, DataError or RunError before anything is trained.
+    """
+    quiet_lightning()
+    for section in ("data", "model", "task", "optimizer", "scheduler", "logger"):
+        check(cfg[section])
+    if cfg.trainer.threads:
+        torch.set_num_threads(cfg.trainer.threads)
+    data = prepare_data(cfg, directory)
+    torch.manual_seed(derive_seed(cfg.seed, "weights"))
+    task = build_task(cfg)
+    checkpoint = ModelCheckpoint(
+        directory,
+        filename="best",
+        monitor=cfg.monitor,
+        mode=cfg.monitor_mode,
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    trainer = build_trainer(cfg, directory, [checkpoint])
+    if trainer.is_global_zero:
+        record(directory / "provenance.json", cfg, data.digest(), threads=torch.get_num_threads())
+    return Fit(trainer, task, data, checkpoint, last_checkpoint(cfg, task))
+
+
+def prepare_data(cfg: DictConfig, directory: Path) -> RoiData:
+    """Return the data of a run, read, checked and split; a run keeps the split it began with in ``split.json``."""
+    data: RoiData = build(cfg.data)
+    kept = directory / "split.json"
+    if kept.exists():
+        data.use_split(kept)
+    data.prepare_data()
+    data.setup()
+    if not kept.exists():
+        data.split.save(kept)
+    return data
+
+
+def build_task(cfg: DictConfig) -> RoiTask:
+    """Return the task of a config with its network, its weights not yet trained."""
+    parts = {"optimizer": build(cfg.optimizer), "scheduler": build(cfg.scheduler)}
+    task: RoiTask = build(cfg.task, model=build(cfg.model), **parts)
+    return task
+
+
+def build_trainer(cfg: DictConfig, directory: Path, callbacks: list[Callback]) -> Trainer:
+    """Return the Lightning trainer that the settings describe."""
+    settings = cfg.trainer
+    callbacks = [*callbacks, CheckpointOnSignal(directory / "last.ckpt")]
+    if settings.progress:
+        callbacks.append(TrainingProgress())
+    return Trainer(
+        default_root_dir=directory,
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.num_nodes,
+        strategy=settings.strategy,
+        precision=precision(settings.precision, settings.accelerator),
+        max_epochs=settings.max_epochs,
+        max_steps=settings.max_steps,
+        max_time=timedelta(minutes=settings.max_minutes) if settings.max_minutes else None,
+        gradient_clip_val=settings.gradient_clip,
+        deterministic=settings.deterministic,
+        check_val_every_n_epoch=settings.validate_every_epochs,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        use_distributed_sampler=False,  # EpochSampler shares the epoch out
+        enable_progress_bar=False,  # TrainingProgress shows the whole training
+        enable_model_summary=False,
+        logger=[build(node, save_dir=directory) for node in cfg.logger.values() if node],
+        callbacks=callbacks,
+    )
+
+
+def precision(wanted: str, accelerator: str) -> Any:
+    """Return the precision to train in: bfloat16 where the GPU computes in it, if we may choose."""
+    if wanted != "auto":
+        return wanted
+    able = accelerator != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return "bf16-mixed" if able else "32-true"
+
+
+def continued(directory: Path, overrides: Sequence[str]) -> DictConfig:
+    """Return the config of the run in ``directory``, changed by those ``overrides`` that may change in a resumed run.
+
+    Raises RunError where there is no run, and ConfigError for an override that would make it another run.
+    """
+    path = directory / ".hydra" / "config.yaml"
+    if not path.is_file():
+        raise RunError(f"resume={directory}: no run here, {path} is missing. Give the directory that the training wrote")
+    cfg = load_flat(path)
+    for override in overrides:
+        name, _, value = override.lstrip("+").partition("=")
+        if not name.startswith(MAY_CHANGE):
+            raise ConfigError(
+                f"resume goes on with the run's own settings, and '{override}' would make it another run. "
+                f"Leave it out, or start a new run. These may change: {', '.join(MAY_CHANGE)}"
+            )
+        OmegaConf.update(cfg, name, OmegaConf.create(f"value: {value}").value)
+    return cfg
+
+
+def last_checkpoint(cfg: DictConfig, task: RoiTask) -> Path | None:
+    """Return the checkpoint to go on from, if the run is resumed; raises RunError where it does not fit the network."""
+    if not cfg.resume:
+        return None
+    path = Path(cfg.resume) / "last.ckpt"
+    if not path.is_file():
+        raise RunError(f"resume={cfg.resume}: no last.ckpt, the run ended before its first epoch did. Start a new run")
+    held = load_checkpoint(path)["state_dict"]
+    mine = task.state_dict()
+    different = sorted(name for name in held.keys() | mine.keys() if shape(held, name) != shape(mine, name))
+    if different:
+        raise RunError(
+            f"{path} is of another model than {type(task.model).__name__} as configured here: {len(different)} of its "
+            f"weights differ, '{different[0]}' for one. Resume with the model that the run began with"
+        )
+    return path
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint holds, code excluded."""
+    try:
+        held: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise RunError(f"{path}: not a checkpoint of ours, or damaged ({str(error).splitlines()[0]})") from error
+    return held
+
+
+def shape(weights: dict[str, torch.Tensor], name: str) -> torch.Size | None:
+    """Return the shape of a weight, or None if there is no such weight."""
+    return weights[name].shape if name in weights else None
+
+
+def quiet_lightning() -> None:
+    """Keep Lightning's tips and device tables out of the terminal; its warnings that ask for nothing, too."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for text in (".*does not have many workers.*", ".*Checkpoint directory .* exists.*", ".*Experiment logs directory.*"):
+        warnings.filterwarnings("ignore", text)
+    lightning.pytorch._logger.propagate = False
