@@ -32,7 +32,7 @@ def check(node: Any) -> None:
     for part in targets(node):
         target = locate(part)
         known = arguments(target)
-        for name in part:
+        for name in map(str, part):
             if known is not None and name not in known | DIRECTIVES:
                 raise ConfigError(f"{where(part)}.{name}: {part._target_} takes no '{name}'.{suggest(name, known)}")
 

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
@@ -16,6 +17,7 @@ from wirecell_ml.errors import INTERRUPTED, USER_MISTAKE, Interrupted, WireCellM
 def run(main: Callable[[], Any]) -> None:
     """Run a Hydra entry and exit as ``sweeps`` and people expect."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions on instead of printing them
+    sys.argv[1:] = absolute_config_path(sys.argv[1:])
     try:
         main()
     except Interrupted as message:
@@ -25,7 +27,23 @@ def run(main: Callable[[], Any]) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
             raise
-        stop(f"error: {error.filename or 'run directory'}: cannot write: {error.strerror}. Free some space or choose another place", USER_MISTAKE)
+        stop(
+            f"error: {error.filename or 'run directory'}: cannot write: {error.strerror}. Free some space or choose another place",
+            USER_MISTAKE,
+        )
+
+
+def absolute_config_path(arguments: list[str]) -> list[str]:
+    """Return ``arguments`` with --config-path made absolute: people mean it from where they are, Hydra from its own file."""
+    flags = ("--config-path", "-cp")
+    absolute = list(arguments)
+    for i, argument in enumerate(arguments):
+        flag, sign, value = argument.partition("=")
+        if i and arguments[i - 1] in flags:
+            absolute[i] = str(Path(argument).absolute())
+        if sign and flag in flags:
+            absolute[i] = f"{flag}={Path(value).absolute()}"
+    return absolute
 
 
 def stop(message: str, status: int) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
+from rich import box
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -24,6 +25,7 @@ from wirecell_ml.data.cache import load
 from wirecell_ml.data.dataset import Item, PlaneDataset
 from wirecell_ml.data.events import Event
 from wirecell_ml.data.particles import WireGeometry, label_tracks, read_tracks
+from wirecell_ml.data.split import Part
 from wirecell_ml.errors import DataError, RunError, suggest
 from wirecell_ml.models import RoiTask
 from wirecell_ml.models.metrics import DEFINITIONS, Counts, Mask, count, ratio, roi_charge, summarize
@@ -103,7 +105,10 @@ class Evaluator:
             scan={threshold: count(probability > threshold, true, matching) for threshold in self.settings.scan},
             charge=Charge(
                 true=float(charge.sum(dtype=np.float64)),
-                found={"network": roi_charge(waveform, network), "traditional": float(traditional.sum(dtype=np.float64))},
+                found={
+                    "network": roi_charge(waveform, network),
+                    "traditional": float(traditional.sum(dtype=np.float64)),
+                },
                 inside={finder: float(charge[mask].sum(dtype=np.float64)) for finder, mask in masks.items()},
             ),
             tracks=self.track_pixels(item, event, true, masks) if self.geometry and event.particles else [],
@@ -134,7 +139,9 @@ class Evaluator:
         return tags.index(tag) if tag else 0
 
 
-def evaluate_run(directory: Path, settings: DictConfig, files: Any = None, output: Path | None = None) -> dict[str, Any]:
+def evaluate_run(
+    directory: Path, settings: DictConfig, files: Any = None, output: Path | None = None
+) -> dict[str, Any]:
     """Evaluate the best checkpoint of a run, write ``metrics.json`` and figures, print a table; return the metrics.
 
     ``files`` are other data than the run's own, all of whose events are then measured.
@@ -262,7 +269,7 @@ def track_efficiencies(tracks: Sequence[TrackPixels]) -> dict[str, float]:
     return values
 
 
-def provenance(directory: Path, evaluator: Evaluator, part: str) -> dict[str, Any]:
+def provenance(directory: Path, evaluator: Evaluator, part: Part) -> dict[str, Any]:
     """Return what the metrics were measured on, and what they mean."""
     data, layout = evaluator.data, evaluator.data.layout
     return {
@@ -282,10 +289,13 @@ def provenance(directory: Path, evaluator: Evaluator, part: str) -> dict[str, An
 
 def comparison(metrics: dict[str, Any]) -> Table:
     """Return the table that people look at first."""
-    table = Table(title=f"{len(metrics['events'])} {metrics['split']} events, threshold {metrics['threshold']:g}")
+    title = f"{len(metrics['events'])} {metrics['split']} events, threshold {metrics['threshold']:g}"
     names = ["pixel_dice", "pixel_efficiency", "pixel_purity", "roi_efficiency", "roi_purity", "charge_bias"]
-    for name in ("plane", "finder", *names):
-        table.add_column(name.replace("_", "\n"), justify="left" if name in ("plane", "finder") else "right")
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("plane")
+    table.add_column("finder")
+    for name in names:
+        table.add_column(name.replace("_", "\n").replace("roi", "ROI"), justify="right")
     for plane, finders in metrics["planes"].items():
         for finder in reversed(FINDERS):
             table.add_row(plane, finder, *(f"{finders[finder][name]:.4f}" for name in names))

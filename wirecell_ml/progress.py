@@ -48,7 +48,9 @@ class TrainingProgress(Callback):
         """Print a line where there is no terminal to draw on."""
         if trainer.is_global_zero and self.bar.disable:
             elapsed = time.monotonic() - self.began
-            self.console.print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {elapsed:.0f} s  {metrics_text(trainer)}")
+            self.console.print(
+                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {elapsed:.0f} s  {metrics_text(trainer)}"
+            )
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         """Leave the terminal as it was."""

@@ -38,7 +38,9 @@ class TrainerSettings:
     strategy: str = "auto"  # auto, ddp
     precision: str = "auto"  # auto: bf16-mixed where the GPU has it, else 32-true; or any name that Lightning knows
     gradient_clip: float | None = None  # largest norm of the gradient; null: no clipping
-    deterministic: Any = "warn"  # true: only algorithms that give the same result again; warn: say where there is none; false
+    deterministic: Any = (
+        "warn"  # true: only algorithms that give the same result again; warn: say where there is none; false
+    )
     validate_every_epochs: int = 1
     threads: int | None = None  # CPU threads of one process; null: as torch decides
     progress: bool = True
@@ -53,7 +55,9 @@ class Evaluation:
     matching: str = "exact"  # exact, or published: the off-by-one window and per-image averages of arXiv:2007.12743
     scan: list[float] = field(default_factory=list)  # thresholds of the efficiency-purity curves
     angle_edges_deg: list[float] = field(default_factory=list)  # bins of theta_xz
-    charge_tag: str | None = None  # deconvolved waveform whose charge inside the network's ROIs is summed; null: first tag
+    charge_tag: str | None = (
+        None  # deconvolved waveform whose charge inside the network's ROIs is summed; null: first tag
+    )
     figures: bool = True
 
 

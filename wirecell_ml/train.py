@@ -16,7 +16,7 @@ def train(cfg: DictConfig) -> float:
     from wirecell_ml import training  # here, since torch takes seconds that --help and --cfg need not wait for
     from wirecell_ml.evaluation import evaluate_run
 
-    directory = Path(HydraConfig.get().runtime.output_dir)
+    directory = Path(cfg.resume or HydraConfig.get().runtime.output_dir)
     if cfg.resume:
         cfg = training.continued(directory, HydraConfig.get().overrides.task)
     cfg = schema.checked(cfg)

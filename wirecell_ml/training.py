@@ -139,7 +139,9 @@ def continued(directory: Path, overrides: Sequence[str]) -> DictConfig:
     """
     path = directory / ".hydra" / "config.yaml"
     if not path.is_file():
-        raise RunError(f"resume={directory}: no run here, {path} is missing. Give the directory that the training wrote")
+        raise RunError(
+            f"resume={directory}: no run here, {path} is missing. Give the directory that the training wrote"
+        )
     cfg = load_flat(path)
     for override in overrides:
         name, _, value = override.lstrip("+").partition("=")
@@ -187,6 +189,10 @@ def shape(weights: dict[str, torch.Tensor], name: str) -> torch.Size | None:
 def quiet_lightning() -> None:
     """Keep Lightning's tips and device tables out of the terminal; its warnings that ask for nothing, too."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for text in (".*does not have many workers.*", ".*Checkpoint directory .* exists.*", ".*Experiment logs directory.*"):
+    for text in (
+        ".*does not have many workers.*",
+        ".*Checkpoint directory .* exists.*",
+        ".*Experiment logs directory.*",
+    ):
         warnings.filterwarnings("ignore", text)
     lightning.pytorch._logger.propagate = False

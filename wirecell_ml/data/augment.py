@@ -54,6 +54,9 @@ def random_window(shape: tuple[int, int], crop: tuple[int, int] | None, dice: Ge
     """Return where a random (channel, slice) window of size ``crop`` lies in an image of ``shape``."""
     if crop is None:
         return slice(None), slice(None)
-    starts = [int(torch.randint(0, max(size - part, 0) + 1, (), generator=dice)) for size, part in zip(shape, crop, strict=True)]
+    starts = [
+        int(torch.randint(0, max(size - part, 0) + 1, (), generator=dice))
+        for size, part in zip(shape, crop, strict=True)
+    ]
     first, second = (slice(start, start + part) for start, part in zip(starts, crop, strict=True))
     return first, second

@@ -81,7 +81,8 @@ class PlaneCache:
 
 def load(place: Path, plane: str, name: str) -> NDArray[Any]:
     """Return one array of a cached event, mapped into memory: ``inputs``, ``truth`` or ``traditional``."""
-    return np.load(place / f"{plane}-{name}.npy", mmap_mode="r", allow_pickle=False)
+    array: NDArray[Any] = np.load(place / f"{plane}-{name}.npy", mmap_mode="r", allow_pickle=False)
+    return array
 
 
 def publish(unfinished: Path, place: Path) -> None:
@@ -127,7 +128,7 @@ def summarize(
     """Return the summary of an event."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
-        digest.update(np.ascontiguousarray(arrays[name]))
+        digest.update(np.ascontiguousarray(arrays[name]).data)
     by_tag = {tag: [image.inputs[i] for image in planes.values()] for i, tag in enumerate(layout.tags)}
     if layout.traditional_tag:
         by_tag[layout.traditional_tag] = [image.traditional for image in planes.values()]

@@ -174,7 +174,7 @@ class RoiData(LightningDataModule):
         """Return how many batches of the current epoch were trained on, for a checkpoint."""
         assert self.trainer
         progress = self.trainer.fit_loop.epoch_loop.batch_progress
-        return {"batches_done": 0 if progress.is_last_batch else progress.current.processed}
+        return {"batches_done": 0 if progress.is_last_batch else progress.current.ready}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the epoch where a checkpoint was taken."""
@@ -184,7 +184,9 @@ class RoiData(LightningDataModule):
 def channel_range(detector: dict[str, Any], plane: str) -> tuple[int, int]:
     """Return the first and past-the-last channel ident of ``plane`` in the APA of ``detector``."""
     if plane not in detector["planes"]:
-        raise ConfigError(f"data.planes: {detector['name']} has no plane '{plane}'.{suggest(plane, detector['planes'])}")
+        raise ConfigError(
+            f"data.planes: {detector['name']} has no plane '{plane}'.{suggest(plane, detector['planes'])}"
+        )
     first, end = detector["planes"][plane]
     offset = detector["apa"] * detector["channels_per_apa"]
     return offset + first, offset + end

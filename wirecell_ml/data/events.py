@@ -28,7 +28,9 @@ class Event:
         return f"{self.inputs.name}:{self.ident}"
 
 
-def find_events(files: str | Sequence[str], inputs_glob: str, pair_by: Literal["ident", "order"] = "ident") -> list[Event]:
+def find_events(
+    files: str | Sequence[str], inputs_glob: str, pair_by: Literal["ident", "order"] = "ident"
+) -> list[Event]:
     """Return the events of ``files`` (a folder, a file, a glob, or a list of them), holes left out and reported.
 
     Raises DataError where there is no file, where truth is missing or does not pair, or where two files share a name.
@@ -48,7 +50,9 @@ def find_files(files: Iterable[str], inputs_glob: str) -> list[Path]:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         places = ", ".join(str(path.parent) for path in paths if path.name == twice)
-        raise DataError(f"{twice}: two input files have this name ({places}), so their events cannot be told apart; rename one")
+        raise DataError(
+            f"{twice}: two input files have this name ({places}), so their events cannot be told apart; rename one"
+        )
     return paths
 
 
@@ -57,7 +61,9 @@ def expand(path: Path, inputs_glob: str) -> list[Path]:
     if path.is_dir():
         found = sorted(path.glob(inputs_glob))
         if not found:
-            raise DataError(f"{path}: no file called {inputs_glob} in this folder. Set data.inputs_glob to what yours are called")
+            raise DataError(
+                f"{path}: no file called {inputs_glob} in this folder. Set data.inputs_glob to what yours are called"
+            )
         return found
     if any(sign in path.name for sign in "*?["):
         found = sorted(path.parent.glob(path.name))

@@ -61,7 +61,9 @@ def read_frame(path: Path, ident: int, tag: str, orientation: Orientation = "aut
             channels = group[f"channels_{tag}"][()].astype(np.int32)
             time_ns, period_ns, first = map(float, group[f"tickinfo_{tag}"][()])
         except OSError as error:
-            raise DataError(f"{where}: '{tag}' is damaged or truncated, write or copy the file again ({error})") from error
+            raise DataError(
+                f"{where}: '{tag}' is damaged or truncated, write or copy the file again ({error})"
+            ) from error
     samples = oriented(samples, len(channels), orientation, f"{where}: 'frame_{tag}'")
     return Frame(samples.astype(np.float32), channels, time_ns + first * period_ns, period_ns)
 

@@ -53,7 +53,9 @@ def read_planes(event: Event, layout: Layout) -> dict[str, PlaneImage]:
         raise type(error)(f"{event.inputs}: event {event.ident}: {error}") from None
 
 
-def read_plane(inputs: Sequence[Frame], truth: Frame, traditional: Frame | None, plane: str, layout: Layout) -> PlaneImage:
+def read_plane(
+    inputs: Sequence[Frame], truth: Frame, traditional: Frame | None, plane: str, layout: Layout
+) -> PlaneImage:
     """Return the image of one plane from the frames of an event."""
     images = [image(frame, plane, layout) for frame in inputs]
     true = image(truth, plane, layout)
@@ -78,7 +80,9 @@ def image(frame: Frame, plane: str, layout: Layout) -> NDArray[np.float32]:
             raise DataError(f"ticks {layout.tick_range} are outside the file, which holds {rows.shape[1] * per_column}")
         rows = rows[:, first:end]
     if layout.tick_per_slice % per_column:
-        raise ConfigError(f"data.tick_per_slice={layout.tick_per_slice} is no multiple of the file's {per_column} ticks per column")
+        raise ConfigError(
+            f"data.tick_per_slice={layout.tick_per_slice} is no multiple of the file's {per_column} ticks per column"
+        )
     return average(rows, layout.tick_per_slice // per_column)
 
 
@@ -86,7 +90,9 @@ def columns_to_ticks(period_ns: float, tick_ns: float) -> int:
     """Return how many ticks a column of the file holds."""
     ticks = round(period_ns / tick_ns)
     if ticks < 1 or abs(ticks * tick_ns - period_ns) > 1e-3 * tick_ns:
-        raise DataError(f"a column is {period_ns:g} ns, no multiple of the {tick_ns:g} ns tick. Set data.ticks_per_column")
+        raise DataError(
+            f"a column is {period_ns:g} ns, no multiple of the {tick_ns:g} ns tick. Set data.ticks_per_column"
+        )
     return ticks
 
 
@@ -96,4 +102,4 @@ def average(rows: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
         return np.ascontiguousarray(rows)
     missing = -rows.shape[1] % columns
     padded = np.pad(rows, ((0, 0), (0, missing))) if missing else rows
-    return padded.reshape(len(rows), -1, columns).mean(axis=2, dtype=np.float32)
+    return np.asarray(padded.reshape(len(rows), -1, columns).mean(axis=2, dtype=np.float32))

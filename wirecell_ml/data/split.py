@@ -34,7 +34,9 @@ def load_split(path: Path) -> Split:
         held = json.loads(path.read_text())
         return Split(**{part: tuple(held[part]) for part in PARTS})
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not a split file, which is JSON with lists 'train', 'validation', 'test' ({error})") from error
+        raise DataError(
+            f"{path}: not a split file, which is JSON with lists 'train', 'validation', 'test' ({error})"
+        ) from error
 
 
 def split_events(categories: Mapping[str, str], validation: float, test: float, seed: int) -> Split:
@@ -77,7 +79,9 @@ def check_split(split: Split, digests: Mapping[str, str]) -> None:
     for part in PARTS:
         for key in getattr(split, part):
             if key not in digests:
-                raise DataError(f"the split names event {key}, which is not among the {len(digests)} events of data.files")
+                raise DataError(
+                    f"the split names event {key}, which is not among the {len(digests)} events of data.files"
+                )
             other = seen.setdefault(digests[key], (part, key))
             if other[0] != part:
                 same = "it" if other[1] == key else f"the same event as {other[1]}, which"

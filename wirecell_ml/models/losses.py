@@ -13,7 +13,9 @@ class RoiLoss(nn.Module):
     def __init__(self, bce: float, dice: float, focal: float, positive_weight: float, focal_gamma: float) -> None:
         super().__init__()
         if not bce + dice + focal > 0 or min(bce, dice, focal) < 0:
-            raise ConfigError(f"task.loss: weights bce={bce}, dice={dice}, focal={focal}; give at least one above 0, none below")
+            raise ConfigError(
+                f"task.loss: weights bce={bce}, dice={dice}, focal={focal}; give at least one above 0, none below"
+            )
         self.bce, self.dice, self.focal = bce, dice, focal
         self.positive_weight = positive_weight
         self.focal_gamma = focal_gamma

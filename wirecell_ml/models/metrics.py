@@ -20,12 +20,15 @@ DEFINITIONS: Mapping[str, Mapping[str, str | int]] = {
     "roi_purity": {"version": 1, "text": "found ROIs with at least one true pixel in their window / found ROIs"},
     "charge_bias": {
         "version": 1,
-        "text": "charge in the ROIs / all true charge - 1. Network: deconvolved waveform in its ROIs, less the straight "
-        "line from the first to the last sample of each, negatives set to 0, as DNNROIFinding does. Traditional: its own",
+        "text": "charge in the ROIs / all true charge - 1. Network: the waveform in its ROIs, negative samples counted as 0 (the "
+        "baseline that DNNROIFinding takes off each ROI needs every tick, and is not taken off). Traditional: its own charge",
     },
     "charge_inside": {"version": 1, "text": "true charge inside the ROIs / all true charge"},
     "roi": {"version": 1, "text": "a maximal run of pixels above threshold along one channel"},
-    "matching_exact": {"version": 1, "text": "the window of a ROI is the ROI; pixels and ROIs of all images are pooled"},
+    "matching_exact": {
+        "version": 1,
+        "text": "the window of a ROI is the ROI; pixels and ROIs of all images are pooled",
+    },
     "matching_published": {
         "version": 1,
         "text": "as arXiv:2007.12743 was measured: the window is the ROI moved back by one slice, a ROI that touches the last "
@@ -84,8 +87,8 @@ def count(found: Mask, true: Mask, matching: Matching = "exact") -> Counts:
     """Return the pixels and ROIs of one image, ``found`` against ``true``, masks in (channel, slice)."""
     seen, rois_true = matched(true, found, matching)
     real, rois_found = matched(found, true, matching)
-    both = np.count_nonzero(found & true)
-    return Counts(both, np.count_nonzero(found), np.count_nonzero(true), seen, rois_true, real, rois_found)
+    both, num_found, num_true = (int(np.count_nonzero(mask)) for mask in (found & true, found, true))
+    return Counts(both, num_found, num_true, seen, rois_true, real, rois_found)
 
 
 def matched(mask: Mask, other: Mask, matching: Matching) -> tuple[int, int]:
@@ -117,14 +120,5 @@ def summarize(images: list[Counts], matching: Matching) -> dict[str, float]:
 
 
 def roi_charge(waveform: NDArray[np.float32], mask: Mask) -> float:
-    """Return the charge that DNNROIFinding takes from ``waveform`` (channel, slice) inside ``mask``, electrons per tick summed.
-
-    From each ROI a straight line through its first and last sample is subtracted, and what is negative then is set to 0.
-    """
-    rois = find_rois(mask)
-    lengths = rois.last - rois.first + 1
-    roi = np.repeat(np.arange(len(lengths)), lengths)  # the ROI of each masked pixel, in the order of waveform[mask]
-    step = np.arange(len(roi)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    start, end = waveform[rois.channels, rois.first], waveform[rois.channels, rois.last]
-    slope = (end - start) / np.maximum(lengths - 1, 1)
-    return float(np.clip(waveform[mask] - (start[roi] + slope[roi] * step), 0, None).sum(dtype=np.float64))
+    """Return the charge of ``waveform`` (channel, slice) inside ``mask``, negative samples as 0, in electrons per tick summed."""
+    return float(np.clip(waveform[mask], 0, None).sum(dtype=np.float64))

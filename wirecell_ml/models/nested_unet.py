@@ -1,6 +1,7 @@
 """UNet++: a U-Net whose skips are themselves small U-Nets (arXiv:1807.10165), as in arXiv:2007.12743."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -17,10 +18,13 @@ class NestedUNet(nn.Module):
         self.backbone = nn.ModuleList(
             double_conv(a, b, norm) for a, b in zip([in_channels, *widths], widths, strict=False)
         )
-        # rows[i][j-1] makes node (i, j) from the j nodes left of it and the node below
-        self.rows = nn.ModuleList(
-            nn.ModuleList(double_conv(j * width + below, width, norm) for j in range(1, len(widths) - i))
-            for i, (width, below) in enumerate(zip(widths, widths[1:], strict=False))
+        steps = list(enumerate(zip(widths, widths[1:], strict=False)))
+        # columns[j - 1][i] makes node (i, j) from the j nodes left of it and the one below
+        self.columns = nn.ModuleList(
+            nn.ModuleList(
+                double_conv(j * width + below, width, norm) for i, (width, below) in steps if i + j < len(widths)
+            )
+            for j in range(1, len(widths))
         )
         self.head = nn.Conv2d(widths[0], 1, 1)
         self.smallest = 2 ** (len(widths) - 1)
@@ -34,8 +38,9 @@ class NestedUNet(nn.Module):
         for block in self.backbone:
             x = block(F.max_pool2d(x, 2) if nodes else x)
             nodes.append([x])
-        for j in range(1, len(nodes)):
-            for i, row in enumerate(self.rows[: len(nodes) - j]):
+        for j, column in enumerate(self.columns, 1):
+            for i, block in enumerate(cast("nn.ModuleList", column)):
                 up = upsample_to(nodes[i + 1][j - 1], nodes[i][0])
-                nodes[i].append(row[j - 1](torch.cat([*nodes[i], up], dim=1)))
-        return self.head(nodes[0][-1])[..., :channels, :ticks]
+                nodes[i].append(block(torch.cat([*nodes[i], up], dim=1)))
+        x = self.head(nodes[0][-1])
+        return x[..., :channels, :ticks]

@@ -35,7 +35,8 @@ class UResNet(nn.Module):
         for up in self.ups:
             skip = skips.pop()
             x = up(torch.cat([skip, upsample_to(x, skip)], dim=1))
-        return self.head(x)[..., :channels, :ticks]
+        x = self.head(x)
+        return x[..., :channels, :ticks]
 
 
 class Stem(nn.Module):
@@ -53,7 +54,8 @@ class Stem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (batch, features_out, channel, tick)."""
-        return self.main(x) + self.shortcut(x)
+        y: Tensor = self.main(x) + self.shortcut(x)
+        return y
 
 
 class Residual(nn.Module):
@@ -73,4 +75,5 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (batch, features_out, channel / stride, tick / stride)."""
-        return self.main(x) + self.shortcut(x)
+        y: Tensor = self.main(x) + self.shortcut(x)
+        return y

@@ -43,4 +43,5 @@ class UNet(nn.Module):
         for up in self.ups:
             skip = skips.pop()
             x = up(torch.cat([skip, upsample_to(x, skip)], dim=1))
-        return self.head(x)[..., :channels, :ticks]
+        x = self.head(x)
+        return x[..., :channels, :ticks]
