@@ -15,7 +15,7 @@ from wirecell_ml.errors import INTERRUPTED, USER_MISTAKE, Interrupted, WireCellM
 
 
 def run(main: Callable[[], Any]) -> None:
-    """Run a Hydra entry and exit as ``sweeps`` and people expect."""
+    """Run a Hydra entry; a user's mistake and an interruption each end it with their own exit status."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions on instead of printing them
     sys.argv[1:] = absolute_config_path(sys.argv[1:])
     try:
@@ -28,13 +28,14 @@ def run(main: Callable[[], Any]) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
             raise
         stop(
-            f"error: {error.filename or 'run directory'}: cannot write: {error.strerror}. Free some space or choose another place",
+            f"error: {error.filename or 'run directory'}: cannot write: {error.strerror}. "
+            "Free some space, or choose another place",
             USER_MISTAKE,
         )
 
 
 def absolute_config_path(arguments: list[str]) -> list[str]:
-    """Return ``arguments`` with --config-path made absolute: people mean it from where they are, Hydra from its own file."""
+    """Return ``arguments`` with --config-path absolute, as people mean it; Hydra takes it from its own file."""
     flags = ("--config-path", "-cp")
     absolute = list(arguments)
     for i, argument in enumerate(arguments):
@@ -65,7 +66,7 @@ def explain(error: BaseException) -> str:
 def explain_setting(error: OmegaConfBaseException) -> str:
     """Return the line for a setting that does not exist or has a value of the wrong type."""
     key = error.full_key or ""
-    parent, _, name = key.rpartition(".")
+    name = key.rpartition(".")[2]
     unknown = re.search(r"Key '(.+?)' (?:is not in struct|not in)", str(error))
     if not unknown:
         return f"{key}: {str(error).splitlines()[0]}"

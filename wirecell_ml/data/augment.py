@@ -17,7 +17,7 @@ class Augmentation:
     dead_channels: float  # share of channels that go silent: no waveform, no flag, and no ROI to find
 
     def __call__(self, inputs: Tensor, target: Tensor, dice: Generator) -> tuple[Tensor, Tensor]:
-        """Return a changed copy of ``inputs`` (tag, channel, slice), electrons per tick, and ``target`` (channel, slice).
+        """Return ``inputs`` (tag, channel, slice), electrons per tick, and ``target`` (channel, slice), both changed.
 
         The first tag is the waveform; the others are flags, which keep their values.
         """

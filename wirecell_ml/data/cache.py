@@ -118,7 +118,8 @@ def check_finite(arrays: dict[str, NDArray[np.float32]], event: Event, layout: L
         path = event.truth if kind == "truth" else event.inputs
         raise DataError(
             f"{path}: event {event.ident}: '{tag}' has {len(bad)} values that are NaN or infinite in plane {plane}, "
-            f"the first at channel {layout.planes[plane][0] + bad[0][-2]}, slice {bad[0][-1]}. Write the event again or leave it out"
+            f"the first at channel {layout.planes[plane][0] + bad[0][-2]}, slice {bad[0][-1]}. "
+            "Write the event again or leave it out"
         )
 
 

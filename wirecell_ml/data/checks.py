@@ -23,8 +23,8 @@ def check_data(summaries: Mapping[Event, Summary]) -> None:
         for tag in held[0].nonzero:
             if not any(summary.nonzero[tag] for summary in held):
                 raise DataError(
-                    f"{path}: '{tag}' is zero in all its {len(held)} events. Was the tag numbered for this APA, and debug "
-                    "output on, in the signal-processing job? Write the file again or take the tag out of data.tags"
+                    f"{path}: '{tag}' is zero in all its {len(held)} events. Was the tag numbered for this APA, and "
+                    "debug output on, in the signal-processing job? Write the file again or take the tag out of data.tags"
                 )
     warn_of_masked_truth(list(summaries.values()))
 

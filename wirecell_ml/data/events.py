@@ -76,7 +76,7 @@ def expand(path: Path, inputs_glob: str) -> list[Path]:
 
 
 def truth_of(inputs: Path) -> Path:
-    """Return the truth file of an input file: ``g4-tru-7.h5`` for ``g4-rec-7.h5``, or the file itself if there is none."""
+    """Return the truth file of an input file: ``g4-tru-7.h5`` for ``g4-rec-7.h5``, or itself if there is none."""
     truth = inputs.with_name("tru".join(inputs.name.rsplit("rec", 1)))
     return truth if truth.is_file() else inputs
 

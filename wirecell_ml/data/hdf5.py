@@ -69,7 +69,7 @@ def read_frame(path: Path, ident: int, tag: str, orientation: Orientation = "aut
 
 
 def oriented(samples: np.ndarray, num_channels: int, orientation: Orientation, where: str) -> np.ndarray:
-    """Return ``samples`` as (channel, column): files of WCT up to 0.28 hold (column, channel), from 0.29.1 the transpose."""
+    """Return ``samples`` as (channel, column); files of WCT up to 0.28 hold (column, channel)."""
     if samples.ndim != 2:
         raise DataError(f"{where} has {samples.ndim} dimensions; a frame has two")
     rows, columns = (size == num_channels for size in samples.shape)

@@ -37,7 +37,7 @@ def double_conv(features_in: int, features_out: int, norm: Norm) -> nn.Sequentia
 
 
 def upsample_to(x: Tensor, skip: Tensor) -> Tensor:
-    """Return ``x`` doubled in size bilinearly, then zero-padded (or cut) evenly on both sides to the size of ``skip``."""
+    """Return ``x`` doubled in size bilinearly, then zero-padded or cut on both sides to the size of ``skip``."""
     x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=True)
     rows, columns = skip.shape[-2] - x.shape[-2], skip.shape[-1] - x.shape[-1]
     return F.pad(x, [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2])

@@ -41,6 +41,6 @@ def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def focal_loss(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
-    """Return the cross-entropy weighted by (1 − p)^gamma, p the probability of the truth (Lin et al., arXiv:1708.02002)."""
+    """Return the cross-entropy weighted by (1 − p)^gamma, p the probability of the truth (arXiv:1708.02002)."""
     entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     return ((1 - torch.exp(-entropy)) ** gamma * entropy).mean()

@@ -20,8 +20,9 @@ DEFINITIONS: Mapping[str, Mapping[str, str | int]] = {
     "roi_purity": {"version": 1, "text": "found ROIs with at least one true pixel in their window / found ROIs"},
     "charge_bias": {
         "version": 1,
-        "text": "charge in the ROIs / all true charge - 1. Network: the waveform in its ROIs, negative samples counted as 0 (the "
-        "baseline that DNNROIFinding takes off each ROI needs every tick, and is not taken off). Traditional: its own charge",
+        "text": "charge in the ROIs / all true charge - 1. Network: the waveform in its ROIs, negative samples counted "
+        "as 0; the baseline that DNNROIFinding takes off each ROI needs every tick, and is not taken off. "
+        "Traditional: its own charge",
     },
     "charge_inside": {"version": 1, "text": "true charge inside the ROIs / all true charge"},
     "roi": {"version": 1, "text": "a maximal run of pixels above threshold along one channel"},
@@ -31,8 +32,8 @@ DEFINITIONS: Mapping[str, Mapping[str, str | int]] = {
     },
     "matching_published": {
         "version": 1,
-        "text": "as arXiv:2007.12743 was measured: the window is the ROI moved back by one slice, a ROI that touches the last "
-        "slice does not count, ratios are averaged over images, and a ratio with nothing below the line counts as 0",
+        "text": "as arXiv:2007.12743 was measured: the window is the ROI moved back by one slice, a ROI that touches the "
+        "last slice does not count, ratios are averaged over images, and a ratio with nothing below the line counts as 0",
     },
 }
 
@@ -120,5 +121,5 @@ def summarize(images: list[Counts], matching: Matching) -> dict[str, float]:
 
 
 def roi_charge(waveform: NDArray[np.float32], mask: Mask) -> float:
-    """Return the charge of ``waveform`` (channel, slice) inside ``mask``, negative samples as 0, in electrons per tick summed."""
+    """Return the sum of ``waveform`` (channel, slice), electrons per tick, inside ``mask``; negative samples as 0."""
     return float(np.clip(waveform[mask], 0, None).sum(dtype=np.float64))

@@ -7,7 +7,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 
 def one_cycle(optimizer: Optimizer, total_steps: int, warmup: float) -> LRScheduler:
-    """Return a rise to the optimizer's learning rate over the share ``warmup`` of all steps, then a cosine to nearly zero."""
+    """Return a rise to the learning rate over the share ``warmup`` of all steps, then a cosine to nearly zero."""
     peaks = [group["lr"] for group in optimizer.param_groups]
     return OneCycleLR(optimizer, peaks, total_steps, pct_start=warmup, cycle_momentum=False)
 

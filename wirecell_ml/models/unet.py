@@ -12,7 +12,7 @@ from wirecell_ml.models.blocks import Norm, double_conv, pad_to_multiple, upsamp
 class UNet(nn.Module):
     """U-Net with bilinear up-sampling: 13,395,329 parameters for 3 input tags.
 
-    ``widths`` are the features of each level down, ``up_widths`` those of each level up. The last of ``up_widths`` is 64
+    ``widths`` are the features of each level down, ``up_widths`` those of each level up. The last of them is 64
     in the published network and 32 in wirecell.dnn's (13,330,593 parameters).
     """
 
