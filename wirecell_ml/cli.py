@@ -1,37 +1,57 @@
 """How an entry ends: a user's mistake is one line on standard error and exit status 2, never a traceback."""
 
 import errno
+import functools
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from wirecell_ml.errors import INTERRUPTED, USER_MISTAKE, Interrupted, WireCellMLError, suggest
+
+NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR)  # to write to
 
 
 def run(main: Callable[[], Any]) -> None:
     """Run a Hydra entry; a user's mistake and an interruption each end it with their own exit status."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions on instead of printing them
     sys.argv[1:] = absolute_config_path(sys.argv[1:])
-    try:
+    with one_line():
         main()
+
+
+def task(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Return ``function`` ending as an entry should, before Hydra adds lines of its own to the error."""
+
+    @functools.wraps(function)
+    def wrapped(cfg: DictConfig) -> Any:
+        with one_line():
+            return function(cfg)
+
+    return wrapped
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Turn what a user can mend into one line on standard error and an exit status."""
+    try:
+        yield
     except Interrupted as message:
         stop(str(message), INTERRUPTED)
     except (WireCellMLError, HydraException, OmegaConfBaseException) as error:
         stop(f"error: {explain(error)}", USER_MISTAKE)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno not in NO_PLACE:
             raise
-        stop(
-            f"error: {error.filename or 'run directory'}: cannot write: {error.strerror}. "
-            "Free some space, or choose another place",
-            USER_MISTAKE,
-        )
+        place = error.filename or "run directory"
+        stop(f"error: {place}: cannot write: {error.strerror}. Free some space, or choose another place", USER_MISTAKE)
 
 
 def absolute_config_path(arguments: list[str]) -> list[str]:

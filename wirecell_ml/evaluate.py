@@ -6,7 +6,7 @@ import hydra
 from omegaconf import DictConfig
 
 from wirecell_ml import schema
-from wirecell_ml.cli import run
+from wirecell_ml.cli import run, task
 from wirecell_ml.paths import shipped
 
 
@@ -18,7 +18,7 @@ def evaluate(cfg: DictConfig) -> None:
     evaluate_run(Path(cfg.run), cfg, files=cfg.files, output=Path(cfg.output) if cfg.output else None)
 
 
-main = hydra.main(version_base="1.3", config_path=str(shipped("configs")), config_name="evaluate")(evaluate)
+main = hydra.main(version_base="1.3", config_path=str(shipped("configs")), config_name="evaluate")(task(evaluate))
 
 if __name__ == "__main__":
     run(main)

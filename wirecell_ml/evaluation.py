@@ -291,7 +291,7 @@ def comparison(metrics: dict[str, Any]) -> Table:
     """Return the table that people look at first."""
     title = f"{len(metrics['events'])} {metrics['split']} events, threshold {metrics['threshold']:g}"
     names = ["pixel_dice", "pixel_efficiency", "pixel_purity", "roi_efficiency", "roi_purity", "charge_bias"]
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("plane")
     table.add_column("finder")
     for name in names:

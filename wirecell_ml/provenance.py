@@ -54,7 +54,7 @@ def record(path: Path, cfg: DictConfig, data_digest: str, **facts: Any) -> None:
         "commit": git_commit(),
         "config_digest": config_digest(cfg),
         "data_digest": data_digest,
-        "command": sys.argv,
+        "arguments": sys.argv[1:],
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": platform.node(),
         "platform": platform.platform(),

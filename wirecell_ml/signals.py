@@ -17,6 +17,7 @@ class CheckpointOnSignal(Callback):
     def __init__(self, checkpoint: Path) -> None:
         self.checkpoint = checkpoint
         self.received: int | None = None
+        self.saved_at: int | None = None
         self.before: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, *_: Any) -> None:
@@ -29,10 +30,15 @@ class CheckpointOnSignal(Callback):
         self.received = number
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Checkpoint and stop if any process was signalled."""
+        """Checkpoint if any process was signalled."""
         if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
             trainer.save_checkpoint(self.checkpoint)
-            raise Interrupted(f"checkpointed at step {trainer.global_step}; go on with resume={self.checkpoint.parent}")
+            self.saved_at = trainer.global_step
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Stop, once the step that the checkpoint holds has been logged."""
+        if self.saved_at is not None:
+            raise Interrupted(f"checkpointed at step {self.saved_at}; go on with resume={self.checkpoint.parent}")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         """Hand the signals back to whoever had them."""

@@ -7,7 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from wirecell_ml import schema
-from wirecell_ml.cli import run
+from wirecell_ml.cli import run, task
 from wirecell_ml.paths import shipped
 
 
@@ -27,7 +27,7 @@ def train(cfg: DictConfig) -> float:
     return fit.best()
 
 
-main = hydra.main(version_base="1.3", config_path=str(shipped("configs")), config_name="train")(train)
+main = hydra.main(version_base="1.3", config_path=str(shipped("configs")), config_name="train")(task(train))
 
 if __name__ == "__main__":
     run(main)

@@ -81,7 +81,8 @@ class PlaneCache:
 
 def load(place: Path, plane: str, name: str) -> NDArray[Any]:
     """Return one array of a cached event, mapped into memory: ``inputs``, ``truth`` or ``traditional``."""
-    array: NDArray[Any] = np.load(place / f"{plane}-{name}.npy", mmap_mode="r", allow_pickle=False)
+    # "c", copy on write: the file is as safe as with "r", and torch.from_numpy takes the array without a warning
+    array: NDArray[Any] = np.load(place / f"{plane}-{name}.npy", mmap_mode="c", allow_pickle=False)
     return array
 
 

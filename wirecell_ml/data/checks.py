@@ -24,7 +24,7 @@ def check_data(summaries: Mapping[Event, Summary]) -> None:
             if not any(summary.nonzero[tag] for summary in held):
                 raise DataError(
                     f"{path}: '{tag}' is zero in all its {len(held)} events. Was the tag numbered for this APA, and "
-                    "debug output on, in the signal-processing job? Write the file again or take the tag out of data.tags"
+                    "debug output on, in the signal-processing job? Write the file again or change data.tags"
                 )
     warn_of_masked_truth(list(summaries.values()))
 

@@ -68,24 +68,23 @@ class PlaneDataset(Dataset[Batch]):
         """Return one image (tag, channel, slice) and its target (1, channel, slice)."""
         item, seed = draw if isinstance(draw, Draw) else Draw(draw, None)
         one = self.items[item]
-        inputs, truth = load(one.place, one.plane, "inputs"), load(one.place, one.plane, "truth")
+        inputs, truth = (torch.from_numpy(load(one.place, one.plane, name)) for name in ("inputs", "truth"))
         if seed is None:
-            return self.scaled(tensor(inputs), tensor(truth) > self.target.threshold)
+            return self.scaled(inputs.float(), self.mask(truth))
         dice = Generator().manual_seed(seed)
-        rows, columns = random_window(truth.shape, self.crop, dice)
-        image, mask = tensor(inputs[:, rows, columns]), tensor(truth[rows, columns]) > self.target.threshold
+        rows, columns = random_window((truth.shape[0], truth.shape[1]), self.crop, dice)
+        image, mask = inputs[:, rows, columns].float(), self.mask(truth[rows, columns])
         if self.augmentation:
             image, mask = self.augmentation(image, mask, dice)
         return self.scaled(image, mask)
 
+    def mask(self, truth: Tensor) -> Tensor:
+        """Return 1 where there is true charge, else 0."""
+        return torch.gt(truth.float(), self.target.threshold, out=torch.empty(truth.shape))
+
     def scaled(self, image: Tensor, mask: Tensor) -> Batch:
-        """Return the image as the network sees it, and the mask as numbers."""
-        return Batch(image / self.target.scale, mask[None].float())
-
-
-def tensor(array: object) -> Tensor:
-    """Return a float32 copy of an array that may be mapped read-only."""
-    return torch.tensor(array, dtype=torch.float32)
+        """Return the image as the network sees it, and the mask."""
+        return Batch(image / self.target.scale, mask[None])
 
 
 def collate(batch: Sequence[Batch]) -> Batch:

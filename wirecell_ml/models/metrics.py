@@ -32,8 +32,8 @@ DEFINITIONS: Mapping[str, Mapping[str, str | int]] = {
     },
     "matching_published": {
         "version": 1,
-        "text": "as arXiv:2007.12743 was measured: the window is the ROI moved back by one slice, a ROI that touches the "
-        "last slice does not count, ratios are averaged over images, and a ratio with nothing below the line counts as 0",
+        "text": "as arXiv:2007.12743 measured: the window is the ROI moved back by one slice, a ROI that touches "
+        "the last slice does not count, ratios are averaged over images, and a ratio with nothing below counts as 0",
     },
 }
 
