@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,19 +17,18 @@ from wirecell_ml.data.frame import Frame
 from wirecell_ml.data.hdf5 import write_frame
 
 NUM_CHANNELS, NUM_TICKS, TICK_NS = 32, 300, 500.0
-TAGS = ("loose_lf0", "mp2_roi0", "mp3_roi0", "gauss0")
-TINY = (  # a training of one step on one plane of 32 channels and 30 slices
+TINY = (  # a training of one step: two planes of 16 channels and 30 slices, three events
     "detector.channels_per_apa=32",
-    "detector.planes.U=[0,32]",
-    "data.planes=[U]",
+    "detector.planes.U=[0,16]",
+    "detector.planes.V=[16,32]",
     "data.crop=[16,16]",
     "data.crops_per_plane=1",
     "data.split.validation=1",
     "data.split.test=1",
+    "data.batch_size=2",
     "model.widths=[4,8]",
     "trainer.accelerator=cpu",
     "trainer.max_epochs=1",
-    "trainer.max_steps=1",
     "trainer.progress=false",
     "logger=none",
     "evaluation.figures=false",
@@ -46,52 +45,101 @@ class Ended:
     output: str
     error: str
 
+    @property
+    def mistake(self) -> str:
+        """The one line about a user's mistake."""
+        assert self.status == 2, self
+        (line,) = self.error.splitlines()
+        assert line.startswith("error: ")
+        return line.removeprefix("error: ")
+
 
 class Entry(Protocol):
-    """Run an entry with these settings."""
+    """Run an entry with some settings."""
 
     def __call__(self, *settings: str) -> Ended: ...
 
 
 class WriteEvents(Protocol):
-    """Write events ``idents`` to g4-rec-<name>.h5 and g4-tru-<name>.h5; ``change`` replaces waveforms by tag."""
+    """Write events to ``g4-rec-<name>.h5`` and ``g4-tru-<name>.h5``, some waveforms replaced by tag."""
 
     def __call__(self, name: str, idents: range, **change: Samples) -> Path: ...
 
 
-def frame(samples: Samples) -> Frame:
-    """Return a frame with the channels 0, 1, … and one tick to a column."""
-    return Frame(samples, np.arange(len(samples), dtype=np.int32), 0.0, TICK_NS)
-
-
 def waveforms(ident: int) -> dict[str, Samples]:
-    """Return the waveforms of an event, by tag: noise, a track on four channels, and flags that see half of it."""
-    dice = np.random.default_rng(ident)
+    """Return the waveforms of an event by tag: a track in noise, what flags and traditional ROIs see of it, the truth.
+
+    In the truth every second channel of the track is one that they do not see.
+    """
     truth = np.zeros((NUM_CHANNELS, NUM_TICKS), np.float32)
-    truth[8:12, 100:200] = 1000
-    half = truth.copy()
-    half[8:10] = 0
-    noise = dice.normal(scale=100, size=truth.shape).astype(np.float32)
-    return dict(zip(TAGS, (truth + noise, half, half, half), strict=True)) | {"ductor0": truth}
+    truth[10:22, 100:200] = 1000
+    noise = np.random.default_rng(ident).normal(scale=100, size=truth.shape).astype(np.float32)
+    seen = truth * (np.arange(NUM_CHANNELS) % 2)[:, None].astype(np.float32)
+    return {"loose_lf0": truth + noise, "mp2_roi0": seen, "mp3_roi0": seen, "gauss0": seen, "ductor0": truth}
 
 
 @pytest.fixture
 def write_events(tmp_path: Path) -> WriteEvents:
+    folder = tmp_path / "files"
+    folder.mkdir()
+
     def write(name: str, idents: range, **change: Samples) -> Path:
-        folder = tmp_path / "files"
-        folder.mkdir(exist_ok=True)
         for ident in idents:
             for tag, samples in (waveforms(ident) | change).items():
                 kind = "tru" if tag == "ductor0" else "rec"
-                write_frame(folder / f"g4-{kind}-{name}.h5", ident, tag, frame(samples))
+                frame = Frame(samples, np.arange(len(samples), dtype=np.int32), 0.0, TICK_NS)
+                write_frame(folder / f"g4-{kind}-{name}.h5", ident, tag, frame)
         return folder / f"g4-rec-{name}.h5"
 
     return write
 
 
 @pytest.fixture
-def run_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Entry:
-    """Run ``wirecell_ml.train`` in this process and an empty folder, on the tiny files if a test wrote them."""
-    def run(*settings: str) -> Ended:
-        return ended("train", train.main, settings)
-    ...
+def run_train(entry: Callable[..., Ended], tmp_path: Path) -> Entry:
+    """Train in a folder of its own, on the files that ``write_events`` wrote there."""
+    places = (f"data.files={tmp_path / 'files'}", f"data.cache={tmp_path / 'cache'}")
+    return lambda *settings: entry(train.main, *TINY, *places, *settings)
+
+
+@pytest.fixture
+def run_resume(entry: Callable[..., Ended]) -> Entry:
+    """Train with nothing but the given settings."""
+    return lambda *settings: entry(train.main, *settings)
+
+
+@pytest.fixture
+def run_evaluate(entry: Callable[..., Ended]) -> Entry:
+    return lambda *settings: entry(evaluate.main, *settings)
+
+
+@pytest.fixture
+def entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], logging_kept: None
+) -> Callable[..., Ended]:
+    """Run an entry as its command does, in ``tmp_path``."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+
+    def run(main: Callable[[], Any], *settings: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["wirecell_ml", *settings])
+        GlobalHydra.instance().clear()
+        status = 0
+        try:
+            cli.run(main)
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        return Ended(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def logging_kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leave logging as it was before Hydra set it up."""
+    monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()
+    root.handlers[:], root.level = handlers, level

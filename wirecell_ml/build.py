@@ -1,10 +1,13 @@
 """From a config node with ``_target_`` to an object, its arguments checked against the constructor's signature."""
 
 import inspect
-from collections.abc import Iterator
-from typing import Any
+import re
+from collections.abc import Iterator, Sequence
+from pkgutil import resolve_name
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from wirecell_ml.errors import ConfigError, WireCellMLError, suggest
@@ -28,13 +31,42 @@ def build(node: Any, **runtime: Any) -> Any:
 
 
 def check(node: Any) -> None:
-    """Raise ConfigError if anything below ``node`` has an argument that its target does not take."""
+    """Raise ConfigError if anything below ``node`` has an argument that its target does not take, or not like this."""
     for part in targets(node):
-        target = locate(part)
-        known = arguments(target)
-        for name in map(str, part):
-            if known is not None and name not in known | DIRECTIVES:
-                raise ConfigError(f"{where(part)}.{name}: {part._target_} takes no '{name}'.{suggest(name, known)}")
+        parameters = inspect.signature(locate(part)).parameters
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        for name in sorted(set(map(str, part)) - DIRECTIVES):
+            if name in parameters:
+                check_value(part, name, parameters[name].annotation)
+            elif not takes_any:
+                raise ConfigError(
+                    f"{where(part)}.{name}: {part._target_} takes no '{name}'.{suggest(name, parameters)}"
+                )
+
+
+def check_value(part: DictConfig, name: str, annotation: Any) -> None:
+    """Raise ConfigError if one argument is not what its annotation asks for."""
+    value = part[name]
+    plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    if not fits(plain, annotation):
+        kind = annotation.__name__ if isinstance(annotation, type) else re.sub(r"\b[a-z_.]+\.", "", str(annotation))
+        raise ConfigError(f"{where(part)}.{name}={plain}: {part._target_} takes {kind} here")
+
+
+def fits(value: Any, annotation: Any) -> bool:
+    """Return whether a value from a config can be what an annotation asks for; what is no plain type takes anything."""
+    kind, members = get_origin(annotation), get_args(annotation)
+    if kind in (Union, UnionType):
+        return any(fits(value, member) for member in members)
+    if kind is Literal:
+        return value in members
+    if kind is tuple and ... not in members:
+        return isinstance(value, list) and len(value) == len(members) and all(map(fits, value, members))
+    if kind in (list, Sequence):
+        return isinstance(value, list) and all(fits(one, members[0]) for one in value)
+    if annotation in (int, float):
+        return isinstance(value, int | annotation) and not isinstance(value, bool)
+    return annotation not in (str, bool, NoneType) or isinstance(value, annotation)
 
 
 def targets(node: Any) -> Iterator[DictConfig]:
@@ -50,18 +82,9 @@ def targets(node: Any) -> Iterator[DictConfig]:
 def locate(node: DictConfig) -> Any:
     """Return the class or function that ``node._target_`` names."""
     try:
-        return get_object(node._target_)
+        return resolve_name(node._target_)
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"{where(node)}._target_: cannot import '{node._target_}': {reason}") from error
-
-
-def arguments(target: Any) -> set[str] | None:
-    """Return the names that ``target`` takes, or None if it takes any."""
-    parameters = inspect.signature(target).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return None
-    return set(parameters) - {"self"}
+        raise ConfigError(f"{where(node)}._target_: cannot import '{node._target_}': {error}") from error
 
 
 def where(node: Any) -> str:

@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import logging
 import os
 import re
 import sys
@@ -16,12 +17,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from wirecell_ml.errors import INTERRUPTED, USER_MISTAKE, Interrupted, WireCellMLError, suggest
 
-NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR)  # to write to
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+UNWRITABLE = FULL | {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 
 
 def run(main: Callable[[], Any]) -> None:
     """Run a Hydra entry; a user's mistake and an interruption each end it with their own exit status."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions on instead of printing them
+    logging.raiseExceptions = False  # no traceback from a log file on a full disk
     sys.argv[1:] = absolute_config_path(sys.argv[1:])
     with one_line():
         main()
@@ -48,10 +51,9 @@ def one_line() -> Iterator[None]:
     except (WireCellMLError, HydraException, OmegaConfBaseException) as error:
         stop(f"error: {explain(error)}", USER_MISTAKE)
     except OSError as error:
-        if error.errno not in NO_PLACE:
+        if error.errno not in UNWRITABLE:
             raise
-        place = error.filename or "run directory"
-        stop(f"error: {place}: cannot write: {error.strerror}. Free some space, or choose another place", USER_MISTAKE)
+        stop(f"error: {explain_unwritable(error)}", USER_MISTAKE)
 
 
 def absolute_config_path(arguments: list[str]) -> list[str]:
@@ -101,4 +103,14 @@ def explain_override(text: str) -> str:
         options = re.search(r"Available options in '.*?':\n((?:\t.*\n?)+)", text)
         known = options[1].split() if options else []
         return f"no {group[1]} named '{group[2]}'.{suggest(group[2], known)}"
-    return " ".join(text.split("\n")[0].split())
+    return " ".join(" ".join(text.split("\n")[:2]).split())
+
+
+def explain_unwritable(error: OSError) -> str:
+    """Return the line for a place that cannot be written."""
+    place = error.filename2 or error.filename or "the run directory or the cache"
+    remedy = "Free some space, or choose" if error.errno in FULL else "Choose"
+    return (
+        f"{place}: cannot write: {error.strerror}. {remedy} another place with hydra.run.dir=… (for the run) or "
+        "data.cache=… (for its images)"
+    )

@@ -86,7 +86,7 @@ class Evaluator:
     def probability(self, images: PlaneDataset, number: int) -> Image:
         """Return the network's probability of "signal here" in one image, (channel, slice)."""
         with torch.inference_mode():
-            found: Image = self.task(images[number].images[None])[0, 0].numpy()
+            found: Image = self.task(images[number].images[None].to(self.task.device))[0, 0].cpu().numpy()
         return found
 
     def measure(self, item: Item, event: Event, probability: Image) -> PlaneResult:
@@ -183,7 +183,8 @@ def load_run(directory: Path, settings: DictConfig, files: Any) -> Evaluator:
     task = build_task(cfg)
     task.load_state_dict(load_checkpoint(directory / "best.ckpt")["state_dict"])
     geometry = WireGeometry.from_numbers(**cfg.detector.wires) if cfg.detector.wires else None
-    return Evaluator(task.eval(), load_data(cfg, directory, files), settings, geometry)
+    task.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    return Evaluator(task, load_data(cfg, directory, files), settings, geometry)
 
 
 def load_data(cfg: DictConfig, directory: Path, files: Any) -> RoiData:

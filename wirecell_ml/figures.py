@@ -185,6 +185,7 @@ def training_curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         left, right = figure.subplots(1, 2)
         _draw_series(left, rows, "train/loss", "training", alpha=0.45)
         _draw_series(left, rows, "val/loss", "validation")
+        left.set_yscale("log")
         epochs, dice = _draw_series(right, rows, "val/dice", "validation")
         if np.isfinite(dice).any():
             epoch, best = epochs[np.nanargmax(dice)], np.nanmax(dice)

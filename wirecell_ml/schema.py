@@ -9,7 +9,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from wirecell_ml.errors import ConfigError
+from wirecell_ml.errors import ConfigError, suggest
 from wirecell_ml.paths import shipped
 
 
@@ -106,6 +106,14 @@ def register() -> None:
     OmegaConf.register_new_resolver("unless", lambda condition, value: None if condition else value, replace=True)
 
 
+CHOICES = {  # settings that are one of a few words
+    "monitor_mode": ("max", "min"),
+    "accelerator": ("auto", "cpu", "cuda", "gpu", "mps"),
+    "split": ("test", "train", "validation"),
+    "matching": ("exact", "published"),
+}
+
+
 def checked(cfg: DictConfig, settings: type = TrainSettings) -> DictConfig:
     """Return ``cfg`` with its closed sections typed; a flat config from a run directory comes without types.
 
@@ -119,7 +127,18 @@ def checked(cfg: DictConfig, settings: type = TrainSettings) -> DictConfig:
     missing = OmegaConf.missing_keys(typed)
     if missing:
         raise ConfigError(f"no value for {', '.join(sorted(missing))}. Give it as {sorted(missing)[0]}=…")
+    check_choices(typed)
     return typed
+
+
+def check_choices(cfg: DictConfig, section: str = "") -> None:
+    """Raise ConfigError for a word that a setting of ours does not know."""
+    for name, known in CHOICES.items():
+        if name in cfg and cfg[name] not in known:
+            raise ConfigError(f"{section}{name}: '{cfg[name]}' is not known.{suggest(cfg[name], known)}")
+    for name in ("trainer", "evaluation"):
+        if name in cfg:
+            check_choices(cfg[name], f"{name}.")
 
 
 def load_flat(path: Path) -> DictConfig:

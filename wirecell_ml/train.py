@@ -21,10 +21,10 @@ def train(cfg: DictConfig) -> float:
         cfg = training.continued(directory, HydraConfig.get().overrides.task)
     cfg = schema.checked(cfg)
     fit = training.prepare(cfg, directory)
-    fit.start()
+    best = fit.start()
     if fit.trainer.is_global_zero:
         evaluate_run(directory, cfg.evaluation)
-    return fit.best()
+    return best
 
 
 main = hydra.main(version_base="1.3", config_path=str(shipped("configs")), config_name="train")(task(train))

@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -16,13 +15,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from wirecell_ml.build import build, check
 from wirecell_ml.data import RoiData
-from wirecell_ml.errors import ConfigError, RunError
+from wirecell_ml.data.split import PARTS
+from wirecell_ml.errors import ConfigError, RunError, suggest
 from wirecell_ml.models import RoiTask
 from wirecell_ml.progress import TrainingProgress
 from wirecell_ml.provenance import record
 from wirecell_ml.schema import load_flat
 from wirecell_ml.seeds import derive_seed
 from wirecell_ml.signals import CheckpointOnSignal
+
+log = logging.getLogger(__name__)
 
 MAY_CHANGE = ("trainer.", "evaluation.", "data.files", "data.cache", "data.num_workers", "resume")  # in a resumed run
 
@@ -37,14 +39,16 @@ class Fit:
     checkpoint: ModelCheckpoint
     resume_from: Path | None
 
-    def start(self) -> None:
-        """Train to the end, or until a signal."""
+    def start(self) -> float:
+        """Train to the end, or until a signal; return the monitored metric where it was best."""
         self.trainer.fit(self.task, self.data, ckpt_path=self.resume_from, weights_only=True)
-
-    def best(self) -> float:
-        """Return the monitored metric where it was best."""
-        assert self.checkpoint.best_model_score is not None
-        return float(self.checkpoint.best_model_score)
+        if self.checkpoint.best_model_score is not None:
+            return float(self.checkpoint.best_model_score)
+        assert self.checkpoint.dirpath
+        assert self.checkpoint.monitor
+        self.trainer.validate(self.task, self.data, verbose=False)  # stopped before its first epoch ended
+        self.trainer.save_checkpoint(Path(self.checkpoint.dirpath) / "best.ckpt")
+        return float(self.trainer.callback_metrics[self.checkpoint.monitor])
 
 
 def prepare(cfg: DictConfig, directory: Path) -> Fit:
@@ -60,6 +64,8 @@ def prepare(cfg: DictConfig, directory: Path) -> Fit:
     data = prepare_data(cfg, directory)
     torch.manual_seed(derive_seed(cfg.seed, "weights"))
     task = build_task(cfg)
+    if cfg.monitor not in task.metrics:
+        raise ConfigError(f"monitor: '{cfg.monitor}' is not logged.{suggest(cfg.monitor, task.metrics)}")
     checkpoint = ModelCheckpoint(
         directory,
         filename="best",
@@ -71,8 +77,18 @@ def prepare(cfg: DictConfig, directory: Path) -> Fit:
     )
     trainer = build_trainer(cfg, directory, [checkpoint])
     if trainer.is_global_zero:
+        introduce(task, data, trainer)
         record(directory / "provenance.json", cfg, data.digest(), threads=torch.get_num_threads())
     return Fit(trainer, task, data, checkpoint, last_checkpoint(cfg, task))
+
+
+def introduce(task: RoiTask, data: RoiData, trainer: Trainer) -> None:
+    """Say what is about to be trained, on what."""
+    parts = ", ".join(f"{len(getattr(data.split, part))} {part}" for part in PARTS)
+    parameters = sum(weight.numel() for weight in task.model.parameters())
+    log.info("%d events: %s; planes %s", len(data.summaries), parts, ", ".join(data.layout.planes))
+    log.info("%s, %s parameters", type(task.model).__name__, f"{parameters:,}")
+    log.info("%d %s, %s", trainer.num_devices, trainer.accelerator.__class__.__name__, trainer.precision)
 
 
 def prepare_data(cfg: DictConfig, directory: Path) -> RoiData:
@@ -188,11 +204,13 @@ def shape(weights: dict[str, torch.Tensor], name: str) -> torch.Size | None:
 
 def quiet_lightning() -> None:
     """Keep Lightning's tips and device tables out of the terminal; its warnings that ask for nothing, too."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for text in (
-        ".*does not have many workers.*",
+        ".*does not have many workers.*",  # the cache is faster than they would be
+        ".*sync_dist=True.*",  # every process validates on all events
         ".*Checkpoint directory .* exists.*",
-        ".*Experiment logs directory.*",
+        ".*could not find the monitored key.*",  # stopped before its first epoch ended: see Fit.start
+        ".*treespec, LeafSpec.*",
     ):
         warnings.filterwarnings("ignore", text)
-    lightning.pytorch._logger.propagate = False

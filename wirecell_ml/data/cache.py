@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,9 @@ class PlaneCache:
         return Summary(**json.loads((self.place(event) / "event.json").read_text()))
 
 
+@lru_cache(maxsize=4096)  # to open an array takes as long as to read it
 def load(place: Path, plane: str, name: str) -> NDArray[Any]:
-    """Return one array of a cached event, mapped into memory: ``inputs``, ``truth`` or ``traditional``."""
+    """Return one array of a cached event, ``inputs``, ``truth`` or ``traditional``; it stays mapped, so never change it."""
     # "c", copy on write: the file is as safe as with "r", and torch.from_numpy takes the array without a warning
     array: NDArray[Any] = np.load(place / f"{plane}-{name}.npy", mmap_mode="c", allow_pickle=False)
     return array

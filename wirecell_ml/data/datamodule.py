@@ -15,7 +15,8 @@ from wirecell_ml.data.augment import Augmentation
 from wirecell_ml.data.cache import PlaneCache, Summary
 from wirecell_ml.data.checks import check_data
 from wirecell_ml.data.dataset import Batch, Draw, EpochSampler, Item, PlaneDataset, Target, collate
-from wirecell_ml.data.events import Event, find_events
+from wirecell_ml.data.events import Event, PairBy, find_events
+from wirecell_ml.data.hdf5 import Orientation
 from wirecell_ml.data.planes import Layout
 from wirecell_ml.data.split import Part, Split, check_split, load_split, split_events
 from wirecell_ml.errors import ConfigError, suggest
@@ -47,13 +48,13 @@ class RoiData(LightningDataModule):
         scale: list[float],
         truth_threshold: float,
         tick_per_slice: int,
-        tick_range: list[int] | None,
+        tick_range: tuple[int, int] | None,
         ticks_per_column: int | None,
-        orientation: Any,
+        orientation: Orientation,
         inputs_glob: str,
-        pair_by: Any,
+        pair_by: PairBy,
         split: SplitSettings,
-        crop: list[int] | None,
+        crop: tuple[int, int] | None,
         crops_per_plane: int,
         augmentation: Augmentation,
         batch_size: int,
@@ -72,7 +73,7 @@ class RoiData(LightningDataModule):
             planes={plane: channel_range(detector, plane) for plane in planes},
             tick_ns=detector["tick_ns"],
             tick_per_slice=tick_per_slice,
-            tick_range=(tick_range[0], tick_range[1]) if tick_range else None,
+            tick_range=(tick_range[0], tick_range[1]) if tick_range else None,  # YAML gives a list
             ticks_per_column=ticks_per_column,
             orientation=orientation,
         )

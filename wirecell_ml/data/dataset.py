@@ -70,10 +70,10 @@ class PlaneDataset(Dataset[Batch]):
         one = self.items[item]
         inputs, truth = (torch.from_numpy(load(one.place, one.plane, name)) for name in ("inputs", "truth"))
         if seed is None:
-            return self.scaled(inputs.float(), self.mask(truth))
+            return self.scaled(copied(inputs), self.mask(truth))
         dice = Generator().manual_seed(seed)
         rows, columns = random_window((truth.shape[0], truth.shape[1]), self.crop, dice)
-        image, mask = inputs[:, rows, columns].float(), self.mask(truth[rows, columns])
+        image, mask = copied(inputs[:, rows, columns]), self.mask(truth[rows, columns])
         if self.augmentation:
             image, mask = self.augmentation(image, mask, dice)
         return self.scaled(image, mask)
@@ -83,8 +83,13 @@ class PlaneDataset(Dataset[Batch]):
         return torch.gt(truth.float(), self.target.threshold, out=torch.empty(truth.shape))
 
     def scaled(self, image: Tensor, mask: Tensor) -> Batch:
-        """Return the image as the network sees it, and the mask."""
-        return Batch(image / self.target.scale, mask[None])
+        """Return ``image``, now as the network sees it, and the mask."""
+        return Batch(image.div_(self.target.scale), mask[None])
+
+
+def copied(image: Tensor) -> Tensor:
+    """Return a float32 copy, which may be changed."""
+    return image.to(torch.float32, copy=True)
 
 
 def collate(batch: Sequence[Batch]) -> Batch:

@@ -9,6 +9,8 @@ from typing import Literal
 from wirecell_ml.data import hdf5
 from wirecell_ml.errors import ConfigError, DataError
 
+PairBy = Literal["ident", "order"]
+
 log = logging.getLogger(__name__)
 
 
@@ -29,7 +31,7 @@ class Event:
 
 
 def find_events(
-    files: str | Sequence[str], inputs_glob: str, pair_by: Literal["ident", "order"] = "ident"
+    files: str | Sequence[str], inputs_glob: str, pair_by: PairBy = "ident"
 ) -> list[Event]:
     """Return the events of ``files`` (a folder, a file, a glob, or a list of them), holes left out and reported.
 
@@ -87,7 +89,7 @@ def particles_of(inputs: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def pair(inputs: Path, truth: Path, pair_by: Literal["ident", "order"]) -> list[Event]:
+def pair(inputs: Path, truth: Path, pair_by: PairBy) -> list[Event]:
     """Return the events that both files hold."""
     have, true = hdf5.idents(inputs), hdf5.idents(truth)
     pairs = [(ident, ident) for ident in have if ident in true]

@@ -15,6 +15,8 @@ from wirecell_ml.data.dataset import Batch
 class RoiTask(LightningModule):
     """Find the pixels of a plane image that hold charge."""
 
+    metrics = ("train/loss", "val/loss", "val/dice", "val/efficiency", "val/purity")
+
     def __init__(
         self,
         model: nn.Module,
