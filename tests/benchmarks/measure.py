@@ -35,4 +35,4 @@ def composed(*overrides: str) -> DictConfig:
 def machine() -> str:
     """Return what the numbers depend on: threads, and how busy the machine was."""
     load = os.getloadavg()[0]
-    return f"{torch.get_num_threads()} threads on {os.cpu_count()} CPUs, load average before {load:.1f}"
+    return f"torch threads: {torch.get_num_threads()}, CPUs: {os.cpu_count()}, load average before: {load:.1f}"

@@ -24,11 +24,12 @@ class Cost(NamedTuple):
 
 def main() -> None:
     """Measure every network, and print what it costs."""
-    title = f"One image of 3 × 800 × 600 on a CPU; {machine()}"
+    caption = machine()
     console = Console(stderr=True)
     costs = {name: measure(name) for name in track(REPEATS, "measuring", console=console, transient=True)}
+    title = "One image of 3 × 800 × 600 on a CPU"
     table = Table(
-        "network", "parameters", "inference, s", "training step, s", "inference, faster than unet", title=title
+        "network", "parameters", "inference, s", "training step, s", "unet / it", title=title, caption=caption
     )
     for name, cost in costs.items():
         speed_up = costs["unet"].inference_s / cost.inference_s

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
@@ -20,10 +21,10 @@ COMMANDS = {
 
 def main() -> None:
     """Measure every command, and print how long it takes."""
-    title = f"Start-up, median of {REPEATS} runs; {machine()}"
-    run(*COMMANDS['python -c "import hydra"'])  # the first reads files that the others find in memory
-    seconds = {name: median_seconds(lambda: run(*COMMANDS[name]), REPEATS) for name in COMMANDS}
-    table = Table("command", "s", "of import hydra", "imports torch", title=title)
+    caption = f"median of {REPEATS} runs; {machine()}"
+    run("-c", "import hydra")  # the first reads files that the others find in memory
+    seconds = {name: median_seconds(partial(run, *command), REPEATS) for name, command in COMMANDS.items()}
+    table = Table("command", "s", "of import hydra", "imports torch", title="Start-up", caption=caption)
     for name, value in seconds.items():
         ratio = value / seconds['python -c "import hydra"']
         table.add_row(name, f"{value:.2f}", f"{ratio:.2f}×", "yes" if imports_torch(*COMMANDS[name]) else "no")

@@ -45,7 +45,7 @@ def uniform(dice: Generator) -> float:
 def shifted(image: Tensor, slices: int) -> Tensor:
     """Return ``image`` moved by ``slices`` along its last axis, zeros where nothing is known."""
     moved = image.roll(slices, dims=-1)
-    unknown = slice(None, slices) if slices > 0 else slice(image.shape[-1] + slices, None)
+    unknown = slice(None, slices) if slices > 0 else slice(max(image.shape[-1] + slices, 0), None)
     moved[..., unknown] = 0
     return moved
 

@@ -80,9 +80,9 @@ class PlaneCache:
         return Summary(**json.loads((self.place(event) / "event.json").read_text()))
 
 
-@lru_cache(maxsize=4096)  # to open an array takes as long as to read it
+@lru_cache(maxsize=200)  # to open an array takes as long as to read it; each keeps a file open, macOS allows 256
 def load(place: Path, plane: str, name: str) -> NDArray[Any]:
-    """Return one array of a cached event, ``inputs``, ``truth`` or ``traditional``; it stays mapped, so never change it."""
+    """Return one array of an event, ``inputs``, ``truth`` or ``traditional``; it stays mapped, so never change it."""
     # "c", copy on write: the file is as safe as with "r", and torch.from_numpy takes the array without a warning
     array: NDArray[Any] = np.load(place / f"{plane}-{name}.npy", mmap_mode="c", allow_pickle=False)
     return array

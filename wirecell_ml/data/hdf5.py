@@ -12,6 +12,7 @@ from wirecell_ml.data.frame import Frame
 from wirecell_ml.errors import DataError, suggest
 
 Orientation = Literal["auto", "channel_tick", "tick_channel"]
+DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError)  # what h5py raises on wrong bytes, by where they are
 
 
 @contextmanager
@@ -24,11 +25,10 @@ def opened(path: Path) -> Iterator[h5py.File]:
     if not h5py.is_hdf5(path):
         raise DataError(f"{path}: not an HDF5 file; expected the output of HDF5FrameTap (g4-rec-*.h5)")
     try:
-        file = h5py.File(path)
-    except OSError as error:
+        with h5py.File(path) as file:
+            yield file
+    except DAMAGE as error:
         raise DataError(f"{path}: damaged or truncated, write or copy it again ({error})") from error
-    with file:
-        yield file
 
 
 def idents(path: Path) -> list[int]:
@@ -56,14 +56,9 @@ def read_frame(path: Path, ident: int, tag: str, orientation: Orientation = "aut
         for name in (f"frame_{tag}", f"channels_{tag}", f"tickinfo_{tag}"):
             if name not in group:
                 raise DataError(f"{where}: no dataset '{name}'.{suggest(name, group)}")
-        try:
-            samples = group[f"frame_{tag}"][()]
-            channels = group[f"channels_{tag}"][()].astype(np.int32)
-            time_ns, period_ns, first = map(float, group[f"tickinfo_{tag}"][()])
-        except OSError as error:
-            raise DataError(
-                f"{where}: '{tag}' is damaged or truncated, write or copy the file again ({error})"
-            ) from error
+        samples = group[f"frame_{tag}"][()]
+        channels = group[f"channels_{tag}"][()].astype(np.int32)
+        time_ns, period_ns, first = map(float, group[f"tickinfo_{tag}"][()])
     samples = oriented(samples, len(channels), orientation, f"{where}: 'frame_{tag}'")
     return Frame(samples.astype(np.float32), channels, time_ns + first * period_ns, period_ns)
 
