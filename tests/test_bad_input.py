@@ -126,7 +126,7 @@ def test_truth_of_another_shape(files: Path, run_train: Entry) -> None:
     refused(run_train(), f"{files}: event 0: inputs and truth of plane U have different shapes", "do not pair")
 
 
-def test_a_frame_whose_orientation_cannot_be_told(tmp_path: Path, files: Path, run_train: Entry) -> None:
+def test_a_frame_whose_orientation_cannot_be_told(files: Path, run_train: Entry) -> None:
     shutil.rmtree(files.parent)
     files.parent.mkdir()
     square = Frame(np.ones((32, 32), np.float32), np.arange(32, dtype=np.int32), 0.0, 500.0)
@@ -259,7 +259,7 @@ def test_a_full_disk(files: Path, tmp_path: Path, full: str) -> None:
         capture_output=True,
         text=True,
         check=False,
-        preexec_fn=lambda: limit_files(limit),  # noqa: PLW1509
+        preexec_fn=lambda: limit_files(limit),
     )
     refused(Ended(ended.returncode, ended.stdout, ended.stderr), "cannot write: ", "Free some space")
 

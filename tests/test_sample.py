@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 
 from wirecell_ml.data.events import find_events
 from wirecell_ml.data.particles import read_tracks
@@ -50,3 +51,9 @@ def test_no_published_test_event_was_trained_on() -> None:
     measured = set(json.loads((PUBLISHED / "metrics.json").read_text())["events"])
     assert measured == set(split["test"])
     assert not measured & {*split["train"], *split["validation"]}
+
+
+def test_the_experiment_is_what_was_published() -> None:
+    with initialize_config_dir(str(shipped("configs")), version_base="1.3"):
+        composed = compose("train", ["experiment=roinet_pdsp", "data.files=roi"])
+    assert composed == checked(load_flat(PUBLISHED / "config.yaml"))

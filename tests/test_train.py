@@ -37,7 +37,7 @@ def finish(process: subprocess.Popen[str], status: int = 0) -> str:
 
 def losses(run: Path) -> dict[tuple[str, bool], tuple[str, ...]]:
     """Return every logged step and epoch of a run, to the last digit."""
-    rows = {}
+    rows: dict[tuple[str, bool], tuple[str, ...]] = {}
     for version in sorted(run.glob("csv/version_*")):
         for row in csv.DictReader((version / "metrics.csv").read_text().splitlines()):
             rows[row["step"], bool(row["val/loss"])] = (row["train/loss"], row["val/loss"], row["val/dice"])

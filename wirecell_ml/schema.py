@@ -36,7 +36,9 @@ class TrainerSettings:
     devices: Any = "auto"  # number of devices (or of processes, on CPU) per node
     num_nodes: int = 1
     strategy: str = "auto"  # auto, ddp
-    precision: str = "auto"  # auto: bf16-mixed where the GPU has it, else 32-true; or any name that Lightning knows
+    precision: str = (
+        "auto"  # auto: bf16-mixed where the hardware has it, else 32-true; or any name that Lightning knows
+    )
     gradient_clip: float | None = None  # largest norm of the gradient; null: no clipping
     deterministic: Any = (
         "warn"  # true: only algorithms that give the same result again; warn: say where there is none; false

@@ -141,10 +141,13 @@ def build_trainer(cfg: DictConfig, directory: Path, callbacks: list[Callback]) -
 
 
 def precision(wanted: str, accelerator: str) -> Any:
-    """Return the precision to train in: bfloat16 where the GPU computes in it, if we may choose."""
+    """Return the precision to train in: bfloat16 where the hardware computes in it, if we may choose."""
     if wanted != "auto":
         return wanted
-    able = accelerator != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    if accelerator != "cpu" and torch.cuda.is_available():
+        able = torch.cuda.is_bf16_supported()
+    else:
+        able = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
     return "bf16-mixed" if able else "32-true"
 
 

@@ -30,9 +30,7 @@ class Event:
         return f"{self.inputs.name}:{self.ident}"
 
 
-def find_events(
-    files: str | Sequence[str], inputs_glob: str, pair_by: PairBy = "ident"
-) -> list[Event]:
+def find_events(files: str | Sequence[str], inputs_glob: str, pair_by: PairBy = "ident") -> list[Event]:
     """Return the events of ``files`` (a folder, a file, a glob, or a list of them), holes left out and reported.
 
     Raises DataError where there is no file, where truth is missing or does not pair, or where two files share a name.
