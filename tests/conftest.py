@@ -114,7 +114,10 @@ def run_evaluate(entry: Callable[..., Ended]) -> Entry:
 
 @pytest.fixture
 def entry(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], logging_kept: None  # noqa: ARG001
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    logging_kept: None,  # noqa: ARG001
 ) -> Callable[..., Ended]:
     """Run an entry as its command does, in ``tmp_path``."""
     monkeypatch.chdir(tmp_path)

@@ -43,7 +43,7 @@ def test_good_files_train(files: Path, run_train: Entry) -> None:
 @pytest.mark.parametrize(
     ("override", "line"),
     [
-        ("model.depht=6", "no setting 'model.depht'. Known here: _target_, in_channels, norm, widths"),
+        ("model.depht=6", "no setting 'model.depht'. Known here: in_channels, norm, widths"),
         ("model.widhts=[4]", "no setting 'model.widhts'. Did you mean 'widths'?"),
         ("trainer.max_epoch=3", "no setting 'trainer.max_epoch'. Did you mean 'max_epochs'?"),
         ("trainer.max_epochs=ten", "trainer.max_epochs: Value 'ten' of type 'str' could not be converted to Integer"),

@@ -33,7 +33,11 @@ def build(node: Any, **runtime: Any) -> Any:
 def check(node: Any) -> None:
     """Raise ConfigError if anything below ``node`` has an argument that its target does not take, or not like this."""
     for part in targets(node):
-        parameters = inspect.signature(locate(part)).parameters
+        target = locate(part)
+        try:
+            parameters = inspect.signature(target).parameters
+        except ValueError:  # some builtins do not say what they take
+            continue
         takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         for name in sorted(set(map(str, part)) - DIRECTIVES):
             if name in parameters:
@@ -82,9 +86,12 @@ def targets(node: Any) -> Iterator[DictConfig]:
 def locate(node: DictConfig) -> Any:
     """Return the class or function that ``node._target_`` names."""
     try:
-        return resolve_name(node._target_)
+        found = resolve_name(node._target_)
     except Exception as error:
         raise ConfigError(f"{where(node)}._target_: cannot import '{node._target_}': {error}") from error
+    if not callable(found):
+        raise ConfigError(f"{where(node)}._target_: '{node._target_}' is no class or function")
+    return found
 
 
 def where(node: Any) -> str:

@@ -26,8 +26,12 @@ def run(main: Callable[[], Any]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions on instead of printing them
     logging.raiseExceptions = False  # no traceback from a log file on a full disk
     sys.argv[1:] = absolute_config_path(sys.argv[1:])
-    with one_line():
-        main()
+    try:
+        with one_line():
+            main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # --help | head: who read it has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def task(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
@@ -92,7 +96,7 @@ def explain_setting(error: OmegaConfBaseException) -> str:
     unknown = re.search(r"Key '(.+?)' (?:is not in struct|not in)", str(error))
     if not unknown:
         return f"{key}: {str(error).splitlines()[0]}"
-    known = [str(k) for k in error.parent_node] if error.parent_node is not None else []
+    known = [str(k) for k in error.parent_node or () if not str(k).startswith("_")]
     return f"no setting '{key or unknown[1]}'.{suggest(name or unknown[1], known)}"
 
 

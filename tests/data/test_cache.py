@@ -124,7 +124,9 @@ def test_two_processes_may_fill_it_at_once(cache: PlaneCache, events: list[Event
             cache.fill([event], progress=False)
 
     assert in_processes(fill, fill) == [0, 0]
-    assert sorted(path.name for path in cache.place(events[0]).parent.iterdir()) == ["0", "1"]
+    for event in events:
+        assert cache.summary(event).shapes == {"U": [3, 16, 30], "V": [3, 16, 30]}
+        assert list(cache.place(event).parent.iterdir()) == [cache.place(event)]  # nothing unfinished
 
 
 def test_a_changed_file_is_read_anew(cache: PlaneCache, write_events: WriteEvents) -> None:

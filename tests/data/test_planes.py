@@ -44,7 +44,7 @@ def test_a_slice_is_the_mean_of_its_ticks_with_zeros_after_the_last(columns: int
 
 def test_a_plane_has_its_channels_in_slices_of_ten_ticks(frame: Frame, layout: Layout) -> None:
     slices = image(frame, "V", layout)
-    assert (slices.shape, slices.dtype) == ((2, 4), np.float32)
+    assert slices.shape == (2, 4)
     np.testing.assert_allclose(slices[1, 3], frame.samples[5, 30:40].mean(), rtol=1e-5)
 
 
@@ -107,7 +107,7 @@ def test_a_tick_range_delays_the_first_slice(frame: Frame, layout: Layout) -> No
 
 def test_inputs_and_truth_of_different_shapes_are_refused(frame: Frame, layout: Layout) -> None:
     short = replace(frame, samples=frame.samples[:, :20])
-    with pytest.raises(DataError, match="plane U have different shapes.*they do not pair"):
+    with pytest.raises(DataError, match=r"plane U have different shapes.*they do not pair"):
         read_plane([frame], short, None, "U", layout)
 
 

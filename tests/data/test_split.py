@@ -1,19 +1,15 @@
 """Splits: whole events, every category alike, never one event in two parts."""
 
 from collections import Counter
-from itertools import chain
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirecell_ml.build import build
 from wirecell_ml.data import RoiData
 from wirecell_ml.data.split import PARTS, Split, check_split, load_split, split_events
 from wirecell_ml.errors import ConfigError, DataError
-from wirecell_ml.paths import shipped
 
 CATEGORIES = ("cosmic", "iso", "shower")
 by_key = st.dictionaries(st.text(min_size=1, max_size=5), st.sampled_from(CATEGORIES), min_size=3, max_size=40)
@@ -59,15 +55,9 @@ def test_a_split_that_leaves_none_to_train_on_is_refused() -> None:
         split_events(dict.fromkeys("abc", "all"), 2, 1, seed=1)
 
 
-def test_the_shipped_sample_splits_16_4_4_with_the_default_config(tmp_path: Path) -> None:
-    with initialize_config_dir(str(shipped("configs").absolute()), version_base="1.3"):
-        data: RoiData = build(compose("train", [f"data.cache={tmp_path}"]).data)
-    data.prepare_data()
-    data.setup()
-    assert isinstance(data.split, Split)
-    assert [len(getattr(data.split, part)) for part in PARTS] == [16, 4, 4]
-    assert {event.key for event in data.summaries} == set(chain(*(getattr(data.split, part) for part in PARTS)))
-    tested = {summary.category for summary in data.selected("test").values()}
+def test_the_shipped_sample_splits_16_4_4_with_the_default_config(sample: RoiData) -> None:
+    assert [len(getattr(sample.split, part)) for part in PARTS] == [16, 4, 4]
+    tested = {summary.category for summary in sample.selected("test").values()}
     assert tested == {"cosmic", "prolonged", "shower", "iso"}  # as data/README.md says
 
 

@@ -4,7 +4,7 @@ from itertools import groupby
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -49,14 +49,17 @@ def mask(*rows: str) -> Mask:
 
 
 shapes = array_shapes(min_dims=2, max_dims=2, max_side=12)
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no mistake
 pairs_of_masks = shapes.flatmap(lambda shape: st.tuples(arrays(np.bool_, shape), arrays(np.bool_, shape)))
 
 
+@patient
 @given(pairs_of_masks)
 def test_exact_counts_are_those_of_a_loop_over_pixels(masks: tuple[Mask, Mask]) -> None:
     assert count(*masks) == slow_count(*masks)
 
 
+@patient
 @given(pairs_of_masks)
 def test_published_counts_differ_in_the_seen_rois_only(masks: tuple[Mask, Mask]) -> None:
     exact, published = count(*masks), count(*masks, "published")
@@ -64,6 +67,7 @@ def test_published_counts_differ_in_the_seen_rois_only(masks: tuple[Mask, Mask])
         assert getattr(exact, name) == getattr(published, name)
 
 
+@patient
 @given(arrays(np.bool_, shapes))
 def test_rois_are_the_runs_along_a_channel(drawn: Mask) -> None:
     assert list(zip(*(part.tolist() for part in find_rois(drawn)), strict=True)) == slow_runs(drawn)
@@ -115,6 +119,7 @@ def test_nothing_to_find_and_nothing_found_is_zero(matching: Matching) -> None:
     assert set(summarize([], matching).values()) == {0.0}
 
 
+@patient
 @given(pairs_of_masks)
 def test_counts_of_two_halves_add_up_to_those_of_the_whole(masks: tuple[Mask, Mask]) -> None:
     found, true = masks
