@@ -123,7 +123,7 @@ def test_truth_of_another_shape(files: Path, run_train: Entry) -> None:
     for ident in range(6):
         samples = np.ones((NUM_CHANNELS, NUM_TICKS // 2), np.float32)
         write_frame(truth, ident, "ductor0", Frame(samples, np.arange(NUM_CHANNELS, dtype=np.int32), 0.0, 500.0))
-    refused(run_train(), f"{files}: event 0: inputs and truth of plane U have different shapes", "do not pair")
+    refused(run_train(), f"{files}: event 0: the waveforms of plane U have different shapes", "do not pair")
 
 
 def test_a_frame_whose_orientation_cannot_be_told(files: Path, run_train: Entry) -> None:

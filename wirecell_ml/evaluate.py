@@ -1,4 +1,13 @@
-"""Measure a trained network on events it never saw: ``python -m wirecell_ml.evaluate run=RUN [setting=value …]``."""
+"""Measure a trained network, always beside the traditional ROI finding on the same events.
+
+  python -m wirecell_ml.evaluate run=runs/roinet_sample/DATE                       its test events
+  python -m wirecell_ml.evaluate run=runs/… split=validation                       or others
+  python -m wirecell_ml.evaluate run=runs/… matching=published                     as arXiv:2007.12743 counted
+  python -m wirecell_ml.evaluate run=runs/… threshold=0.3 figures=false            at another threshold
+  python -m wirecell_ml.evaluate run=runs/… files=/other/files output=elsewhere    on data the run never saw
+
+Settings are in configs/evaluate.yaml and in this group, whose file says what every setting means:
+"""
 
 from pathlib import Path
 
@@ -21,4 +30,4 @@ def evaluate(cfg: DictConfig) -> None:
 main = hydra.main(version_base="1.3", config_path=str(shipped("configs")), config_name="evaluate")(task(evaluate))
 
 if __name__ == "__main__":
-    run(main)
+    run(main, groups=("evaluation",))

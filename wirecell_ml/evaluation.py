@@ -2,7 +2,6 @@
 
 import csv
 import json
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -32,8 +31,6 @@ from wirecell_ml.models.metrics import DEFINITIONS, Counts, Mask, count, ratio, 
 from wirecell_ml.provenance import git_commit
 from wirecell_ml.schema import checked, load_flat
 from wirecell_ml.training import build_task, load_checkpoint
-
-log = logging.getLogger(__name__)
 
 Image = NDArray[np.float32]
 FINDERS = ("network", "traditional")
@@ -96,7 +93,10 @@ class Evaluator:
         traditional = np.asarray(load(item.place, item.plane, "traditional"), np.float32)
         waveform = np.asarray(load(item.place, item.plane, "inputs")[self.charge_layer()], np.float32)
         network = probability > self.threshold
-        masks = {"network": network, "traditional": traditional != 0 if traditional.size else np.zeros_like(true)}
+        masks, found = {"network": network}, {"network": roi_charge(waveform, network)}
+        if traditional.size:
+            masks["traditional"] = traditional != 0
+            found["traditional"] = float(traditional.sum(dtype=np.float64))
         matching = self.settings.matching
         return PlaneResult(
             plane=item.plane,
@@ -105,14 +105,15 @@ class Evaluator:
             scan={threshold: count(probability > threshold, true, matching) for threshold in self.settings.scan},
             charge=Charge(
                 true=float(charge.sum(dtype=np.float64)),
-                found={
-                    "network": roi_charge(waveform, network),
-                    "traditional": float(traditional.sum(dtype=np.float64)),
-                },
+                found=found,
                 inside={finder: float(charge[mask].sum(dtype=np.float64)) for finder, mask in masks.items()},
             ),
-            tracks=self.track_pixels(item, event, true, masks) if self.geometry and event.particles else [],
+            tracks=self.track_pixels(item, event, true, masks) if self.knows_tracks(item, event) else [],
         )
+
+    def knows_tracks(self, item: Item, event: Event) -> bool:
+        """Return whether true tracks can be found in the image of a plane: its wires and the particles are known."""
+        return self.geometry is not None and item.plane in self.geometry.planes and event.particles is not None
 
     def track_pixels(self, item: Item, event: Event, true: Mask, masks: dict[str, Mask]) -> list[TrackPixels]:
         """Return how many pixels of each true track were found."""
@@ -196,7 +197,7 @@ def load_data(cfg: DictConfig, directory: Path, files: Any) -> RoiData:
     if files is None:
         data.use_split(directory / "split.json")
     else:
-        data.test_on_all()
+        data.test_on_all(directory / "split.json")
     data.prepare_data()
     data.setup()
     return data
@@ -233,7 +234,7 @@ def unique(names: Iterable[str]) -> list[str]:
 
 
 def measures(results: Sequence[PlaneResult], matching: Any) -> dict[str, dict[str, float]]:
-    """Return the metrics of both finders over some images."""
+    """Return the metrics of each finder over some images."""
     true = sum(r.charge.true for r in results)
     return {
         finder: summarize([r.counts[finder] for r in results], matching)
@@ -241,7 +242,7 @@ def measures(results: Sequence[PlaneResult], matching: Any) -> dict[str, dict[st
             "charge_bias": ratio(sum(r.charge.found[finder] for r in results), true) - 1,
             "charge_inside": ratio(sum(r.charge.inside[finder] for r in results), true),
         }
-        for finder in FINDERS
+        for finder in results[0].counts
     }
 
 
@@ -262,7 +263,7 @@ def track_efficiencies(tracks: Sequence[TrackPixels]) -> dict[str, float]:
     """Return each finder's efficiency over the pixels of some tracks, and its error from the scatter between tracks."""
     true = np.array([one.true for one in tracks], float)
     values = {}
-    for finder in FINDERS:
+    for finder in tracks[0].found:
         found = np.array([one.found[finder] for one in tracks], float)
         efficiency = found.sum() / true.sum()
         values[finder] = float(efficiency)
@@ -298,7 +299,7 @@ def comparison(metrics: dict[str, Any]) -> Table:
     for name in names:
         table.add_column(name.replace("_", "\n").replace("roi", "ROI"), justify="right")
     for plane, finders in metrics["planes"].items():
-        for finder in reversed(FINDERS):
+        for finder in reversed(list(finders)):
             table.add_row(plane, finder, *(f"{finders[finder][name]:.4f}" for name in names))
         table.add_section()
     return table
@@ -339,10 +340,15 @@ def draw_summaries(folder: Path, metrics: dict[str, Any], threshold: float) -> N
     planes = [plane for plane in metrics["planes"] if plane != "all"]
     scans = [scan(metrics, plane, level, threshold) for level in ("pixel", "ROI") for plane in planes]
     figures.efficiency_against_purity(folder / "purity.png", scans)
-    bins = [figures.AngleBin(**{k: v for k, v in row.items() if k != "tracks"}) for row in metrics["angles"]]
+    unknown = {"traditional": np.nan, "traditional_error": np.nan}
+    bins = [
+        figures.AngleBin(**{k: v for k, v in (unknown | row).items() if k != "tracks"}) for row in metrics["angles"]
+    ]
     figures.efficiency_against_angle(folder / "angle.png", bins)
     dice = [
-        figures.CategoryDice(category, plane, *(members[plane][finder]["pixel_dice"] for finder in FINDERS))
+        figures.CategoryDice(
+            category, plane, *(members[plane].get(finder, {}).get("pixel_dice", np.nan) for finder in FINDERS)
+        )
         for plane in planes
         for category, members in metrics["categories"].items()
     ]
@@ -351,7 +357,7 @@ def draw_summaries(folder: Path, metrics: dict[str, Any], threshold: float) -> N
 
 def scan(metrics: dict[str, Any], plane: str, level: str, threshold: float) -> figures.Scan:
     """Return the curve of one plane for one level, pixel or ROI."""
-    rows, traditional = metrics["scan"][plane], metrics["planes"][plane]["traditional"]
+    rows, traditional = metrics["scan"][plane], metrics["planes"][plane].get("traditional", {})
     efficiency, purity = f"{level.lower()}_efficiency", f"{level.lower()}_purity"
     column: Callable[[str], NDArray[np.float64]] = lambda name: np.array([row[name] for row in rows])  # noqa: E731
     return figures.Scan(
@@ -361,8 +367,8 @@ def scan(metrics: dict[str, Any], plane: str, level: str, threshold: float) -> f
         column(efficiency),
         column(purity),
         threshold,
-        traditional[efficiency],
-        traditional[purity],
+        traditional.get(efficiency, np.nan),
+        traditional.get(purity, np.nan),
     )
 
 

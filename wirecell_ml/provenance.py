@@ -25,8 +25,10 @@ def digest(value: Any) -> str:
 
 
 def config_digest(cfg: DictConfig) -> str:
-    """Return the digest of a config, its interpolations resolved."""
-    return digest(OmegaConf.to_container(cfg, resolve=True))
+    """Return the digest of a config, less where its files lie on this machine."""
+    settings: Any = OmegaConf.to_container(cfg)
+    del settings["resume"], settings["data"]["files"], settings["data"]["cache"]
+    return digest(settings)
 
 
 def git_commit() -> str | None:

@@ -1,4 +1,17 @@
-"""Train one network and evaluate it: ``python -m wirecell_ml.train [setting=value …]``."""
+"""Train a network on Wire-Cell data, then evaluate it on events it never saw.
+
+  python -m wirecell_ml.train                                      RoiNet on the shipped sample
+  python -m wirecell_ml.train data.files=/path/to/my/files         on your g4-rec-*.h5 and g4-tru-*.h5
+  python -m wirecell_ml.train model=unet trainer.max_epochs=20     another network, for longer
+  python -m wirecell_ml.train data.augmentation.noise=0            without one augmentation
+  python -m wirecell_ml.train experiment=dnnroi_unet_pdsp          a published configuration
+  python -m wirecell_ml.train resume=runs/roinet_sample/DATE       go on where a run stopped
+  python -m wirecell_ml.train --config-dir ~/my_configs model=mine your own network
+  python -m wirecell_ml.train -m optimizer.lr=1e-3,1e-2            one training for each value
+  python -m wirecell_ml.train --cfg job                            show every setting and stop
+
+Groups of settings, each a folder of configs/ whose files say what every setting means (choose with group=option):
+"""
 
 from pathlib import Path
 

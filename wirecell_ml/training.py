@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 from lightning import Callback, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from wirecell_ml.build import build, check
@@ -61,6 +63,11 @@ def prepare(cfg: DictConfig, directory: Path) -> Fit:
         check(cfg[section])
     if cfg.trainer.threads:
         torch.set_num_threads(cfg.trainer.threads)
+    charge_tag = cfg.evaluation.charge_tag
+    if charge_tag not in (None, *cfg.data.tags):
+        raise ConfigError(
+            f"evaluation.charge_tag: '{charge_tag}' is not among data.tags.{suggest(charge_tag, cfg.data.tags)}"
+        )
     data = prepare_data(cfg, directory)
     torch.manual_seed(derive_seed(cfg.seed, "weights"))
     task = build_task(cfg)
@@ -78,8 +85,14 @@ def prepare(cfg: DictConfig, directory: Path) -> Fit:
     trainer = build_trainer(cfg, directory, [checkpoint])
     if trainer.is_global_zero:
         introduce(task, data, trainer)
-        record(directory / "provenance.json", cfg, data.digest(), threads=torch.get_num_threads())
+        record(new_file(directory, "provenance"), cfg, data.digest(), threads=torch.get_num_threads())
     return Fit(trainer, task, data, checkpoint, last_checkpoint(cfg, task))
+
+
+def new_file(directory: Path, name: str) -> Path:
+    """Return ``name.json``, or ``name-2.json`` and so on for a run that was resumed."""
+    number = len(list(directory.glob(f"{name}*.json"))) + 1
+    return directory / (f"{name}-{number}.json" if number > 1 else f"{name}.json")
 
 
 def introduce(task: RoiTask, data: RoiData, trainer: Trainer) -> None:
@@ -100,7 +113,7 @@ def prepare_data(cfg: DictConfig, directory: Path) -> RoiData:
     data.prepare_data()
     data.setup()
     if not kept.exists():
-        data.split.save(kept)
+        data.split.save(kept, data.digests())
     return data
 
 
@@ -113,10 +126,18 @@ def build_task(cfg: DictConfig) -> RoiTask:
 
 def build_trainer(cfg: DictConfig, directory: Path, callbacks: list[Callback]) -> Trainer:
     """Return the Lightning trainer that the settings describe."""
-    settings = cfg.trainer
+    settings, loggers = cfg.trainer, [node for node in cfg.logger.values() if node]
     callbacks = [*callbacks, CheckpointOnSignal(directory / "last.ckpt")]
     if settings.progress:
         callbacks.append(TrainingProgress())
+    try:
+        return make_trainer(settings, directory, callbacks, [build(node, save_dir=directory) for node in loggers])
+    except (MisconfigurationException, ValueError) as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def make_trainer(settings: DictConfig, directory: Path, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
+    """Return Lightning's trainer; raises whatever Lightning does for settings that do not go together."""
     return Trainer(
         default_root_dir=directory,
         accelerator=settings.accelerator,
@@ -135,7 +156,7 @@ def build_trainer(cfg: DictConfig, directory: Path, callbacks: list[Callback]) -
         use_distributed_sampler=False,  # EpochSampler shares the epoch out
         enable_progress_bar=False,  # TrainingProgress shows the whole training
         enable_model_summary=False,
-        logger=[build(node, save_dir=directory) for node in cfg.logger.values() if node],
+        logger=loggers,
         callbacks=callbacks,
     )
 
@@ -169,7 +190,12 @@ def continued(directory: Path, overrides: Sequence[str]) -> DictConfig:
                 f"resume goes on with the run's own settings, and '{override}' would make it another run. "
                 f"Leave it out, or start a new run. These may change: {', '.join(MAY_CHANGE)}"
             )
+        if name == "trainer.max_epochs" and cfg.scheduler._target_.endswith("one_cycle"):
+            raise ConfigError(
+                f"{override}: the one_cycle schedule of this run has its end; begin with scheduler=constant"
+            )
         OmegaConf.update(cfg, name, OmegaConf.create(f"value: {value}").value)
+    OmegaConf.save(OmegaConf.merge(cfg, {"resume": None}), path)
     return cfg
 
 

@@ -63,7 +63,7 @@ def test_the_shipped_sample_splits_16_4_4_with_the_default_config(sample: RoiDat
 
 def test_a_saved_split_is_loaded_as_it_was(tmp_path: Path) -> None:
     split = Split(("a:1", "a:2"), ("a:3",), ("b:1",))
-    split.save(tmp_path / "split.json")
+    split.save(tmp_path / "split.json", {})
     assert load_split(tmp_path / "split.json") == split
 
 

@@ -55,7 +55,11 @@ class PlaneCache:
 
     def place(self, event: Event) -> Path:
         """Return the folder of ``event``; it changes when a file changes."""
-        stats = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in (event.inputs, event.truth)]
+        stats = [
+            (str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns)
+            for p in (event.inputs, event.truth, event.particles)
+            if p
+        ]
         key = hashlib.sha256(json.dumps([stats, event.truth_ident]).encode()).hexdigest()[:16]
         return self.folder / f"{event.inputs.stem}-{key}" / str(event.ident)
 
@@ -71,6 +75,7 @@ class PlaneCache:
                 np.save(unfinished / f"{name}.npy", exact(array))
             summary = summarize(event, planes, self.layout, arrays)
             (unfinished / "event.json").write_text(json.dumps(asdict(summary)))
+            unfinished.chmod(0o755)  # a shared cache is for everyone to read
             publish(unfinished, place)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)

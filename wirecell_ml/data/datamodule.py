@@ -18,7 +18,7 @@ from wirecell_ml.data.dataset import Batch, Draw, EpochSampler, Item, PlaneDatas
 from wirecell_ml.data.events import Event, PairBy, find_events
 from wirecell_ml.data.hdf5 import Orientation
 from wirecell_ml.data.planes import Layout
-from wirecell_ml.data.split import Part, Split, check_split, load_split, split_events
+from wirecell_ml.data.split import Part, Split, check_split, check_unseen, load_digests, load_split, split_events
 from wirecell_ml.errors import ConfigError, suggest
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class RoiData(LightningDataModule):
             ticks_per_column=ticks_per_column,
             orientation=orientation,
         )
-        self.target = Target(torch.tensor(scale)[:, None, None], truth_threshold)
+        self.target = Target(torch.tensor(scale, dtype=torch.float32)[:, None, None], truth_threshold)
         self.seed = seed
         self.split_settings: SplitSettings | None = split
         self.crop = (crop[0], crop[1]) if crop else None
@@ -85,6 +85,9 @@ class RoiData(LightningDataModule):
         self.batch_size, self.num_workers = batch_size, num_workers
         self.plane_cache = PlaneCache(Path(cache), self.layout)
         self.summaries: dict[Event, Summary] = {}
+        self.trained: tuple[Split, dict[str, str]] | None = (
+            None  # split of the run that the data serve, and its digests
+        )
         self.batches_done = 0  # of the epoch that a checkpoint was taken in
 
     def prepare_data(self) -> None:
@@ -98,7 +101,9 @@ class RoiData(LightningDataModule):
         self.summaries = {event: self.plane_cache.summary(event) for event in self.events()}
         check_data(self.summaries)
         self.split = self.make_split()
-        check_split(self.split, {event.key: summary.digest for event, summary in self.summaries.items()})
+        check_split(self.split, self.digests())
+        if self.trained is not None:
+            check_unseen(self.split, self.digests(), *self.trained)
 
     def events(self) -> list[Event]:
         """Return the events of the files."""
@@ -115,17 +120,23 @@ class RoiData(LightningDataModule):
         return split_events(categories, wanted.validation, wanted.test, wanted.seed)
 
     def use_split(self, path: Path) -> None:
-        """Take the split from a file that a run wrote."""
+        """Take the split from the file that a run wrote, and no other events than it was made of."""
         assert self.split_settings
         self.split_settings = replace(self.split_settings, file=str(path))
+        self.trained = load_split(path), load_digests(path)
 
-    def test_on_all(self) -> None:
-        """Make every event a test event."""
+    def test_on_all(self, path: Path) -> None:
+        """Make every event a test event; ``path`` is the split of the run, whose training events are none."""
         self.split_settings = None
+        self.trained = load_split(path), load_digests(path)
+
+    def digests(self) -> dict[str, str]:
+        """Return the digest of the contents of each event, by its key."""
+        return {event.key: summary.digest for event, summary in self.summaries.items()}
 
     def digest(self) -> str:
         """Return the SHA-256 of the contents of all events."""
-        held = sorted((event.key, summary.digest) for event, summary in self.summaries.items())
+        held = sorted(self.digests().items())
         return hashlib.sha256(json.dumps(held).encode()).hexdigest()
 
     def selected(self, part: Part) -> dict[Event, Summary]:

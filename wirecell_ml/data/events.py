@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 from typing import Literal
 
@@ -65,11 +66,12 @@ def expand(path: Path, inputs_glob: str) -> list[Path]:
                 f"{path}: no file called {inputs_glob} in this folder. Set data.inputs_glob to what yours are called"
             )
         return found
-    if any(sign in path.name for sign in "*?["):
-        found = sorted(path.parent.glob(path.name))
+    if any(sign in str(path) for sign in "*?["):
+        found = sorted(map(Path, glob(str(path))))  # noqa: PTH207  (the folders may hold signs, too)
         if not found:
             raise DataError(f"{path}: no file fits this pattern")
-        return found
+        truth = {truth_of(inputs) for inputs in found if truth_of(inputs) != inputs}
+        return [file for file in found if file not in truth]
     if not path.is_file():
         raise DataError(f"{path}: no such file or folder")
     return [path]
@@ -77,8 +79,13 @@ def expand(path: Path, inputs_glob: str) -> list[Path]:
 
 def truth_of(inputs: Path) -> Path:
     """Return the truth file of an input file: ``g4-tru-7.h5`` for ``g4-rec-7.h5``, or itself if there is none."""
-    truth = inputs.with_name("tru".join(inputs.name.rsplit("rec", 1)))
+    truth = inputs.with_name(truth_name(inputs))
     return truth if truth.is_file() else inputs
+
+
+def truth_name(inputs: Path) -> str:
+    """Return what the truth file of an input file is called."""
+    return "tru".join(inputs.name.rsplit("rec", 1))
 
 
 def particles_of(inputs: Path) -> Path | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wirecell_ml.data.events import Event
+from wirecell_ml.data.events import Event, truth_name
 from wirecell_ml.data.frame import Frame
 from wirecell_ml.data.hdf5 import Orientation, read_frame
 from wirecell_ml.errors import ConfigError, DataError
@@ -43,7 +43,7 @@ def read_planes(event: Event, layout: Layout) -> dict[str, PlaneImage]:
     Raises DataError for whatever is wrong with the files, and ConfigError where they do not fit the layout.
     """
     inputs = [read_frame(event.inputs, event.ident, tag, layout.orientation) for tag in layout.tags]
-    truth = read_frame(event.truth, event.truth_ident, layout.truth_tag, layout.orientation)
+    truth = read_truth(event, layout)
     traditional = None
     if layout.traditional_tag:
         traditional = read_frame(event.inputs, event.ident, layout.traditional_tag, layout.orientation)
@@ -53,6 +53,18 @@ def read_planes(event: Event, layout: Layout) -> dict[str, PlaneImage]:
         raise type(error)(f"{event.inputs}: event {event.ident}: {error}") from None
 
 
+def read_truth(event: Event, layout: Layout) -> Frame:
+    """Return the true frame of ``event``; where it has no file of its own, an error says which one was looked for."""
+    try:
+        return read_frame(event.truth, event.truth_ident, layout.truth_tag, layout.orientation)
+    except DataError as error:
+        if event.truth != event.inputs:
+            raise
+        raise DataError(
+            f"{error}. Truth was looked for here, since there is no {truth_name(event.inputs)} beside it"
+        ) from None
+
+
 def read_plane(
     inputs: Sequence[Frame], truth: Frame, traditional: Frame | None, plane: str, layout: Layout
 ) -> PlaneImage:
@@ -60,9 +72,9 @@ def read_plane(
     images = [image(frame, plane, layout) for frame in inputs]
     true = image(truth, plane, layout)
     wcts_own = image(traditional, plane, layout) if traditional else np.zeros((0, 0), np.float32)
-    shapes = {one.shape for one in (*images, true)}
+    shapes = {one.shape for one in (*images, true, *([wcts_own] if traditional else []))}
     if len(shapes) > 1:
-        raise DataError(f"inputs and truth of plane {plane} have different shapes: {sorted(shapes)}; they do not pair")
+        raise DataError(f"the waveforms of plane {plane} have different shapes: {sorted(shapes)}; they do not pair")
     start = layout.tick_range[0] * layout.tick_ns if layout.tick_range else 0.0
     return PlaneImage(np.stack(images), true, wcts_own, inputs[0].time_ns + start)
 
@@ -76,6 +88,11 @@ def image(frame: Frame, plane: str, layout: Layout) -> NDArray[np.float32]:
     per_column = layout.ticks_per_column or columns_to_ticks(frame.period_ns, layout.tick_ns)
     if layout.tick_range:
         first, end = (tick // per_column for tick in layout.tick_range)
+        if not 0 <= first < end or any(tick % per_column for tick in layout.tick_range):
+            raise ConfigError(
+                f"data.tick_range={list(layout.tick_range)}: give multiples of {per_column}, "
+                "counted from the file's first tick"
+            )
         if end > rows.shape[1]:
             raise DataError(f"ticks {layout.tick_range} are outside the file, which holds {rows.shape[1] * per_column}")
         rows = rows[:, first:end]

@@ -1,6 +1,7 @@
 """Splits: which events train, which choose the best epoch, which are only ever measured; always whole events."""
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,9 +24,11 @@ class Split:
     validation: tuple[str, ...]
     test: tuple[str, ...]
 
-    def save(self, path: Path) -> None:
-        """Write the split to a JSON file."""
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+    def save(self, path: Path, digests: Mapping[str, str]) -> None:
+        """Write the split to a JSON file, with the digest of the contents of each event; the file appears whole."""
+        unfinished = path.with_name(f".{path.name}-{os.getpid()}")
+        unfinished.write_text(json.dumps(asdict(self) | {"digests": dict(digests)}, indent=1) + "\n")
+        unfinished.replace(path)
 
 
 def load_split(path: Path) -> Split:
@@ -39,6 +42,12 @@ def load_split(path: Path) -> Split:
         ) from error
 
 
+def load_digests(path: Path) -> dict[str, str]:
+    """Return the digest of each event of a split file, by its key; none where the file holds none."""
+    digests: dict[str, str] = json.loads(path.read_text()).get("digests", {})
+    return digests
+
+
 def split_events(categories: Mapping[str, str], validation: float, test: float, seed: int) -> Split:
     """Return a split of the events, keys of ``categories``, that treats every category alike.
 
@@ -47,6 +56,10 @@ def split_events(categories: Mapping[str, str], validation: float, test: float, 
     """
     keys = interleave(categories, seed)
     num_test, num_validation = (count(size, len(keys)) for size in (test, validation))
+    if min(num_test, num_validation) < 1:
+        raise ConfigError(
+            f"data.split: {num_validation} validation and {num_test} test events; give at least one of each"
+        )
     if num_test + num_validation >= len(keys):
         raise ConfigError(
             f"data.split: {num_validation} validation and {num_test} test events leave none of {len(keys)} to train on"
@@ -86,3 +99,19 @@ def check_split(split: Split, digests: Mapping[str, str]) -> None:
             if other[0] != part:
                 same = "it" if other[1] == key else f"the same event as {other[1]}, which"
                 raise DataError(f"the split leaks: {key} is in '{part}', and {same} is in '{other[0]}'. Remove one")
+
+
+def check_unseen(split: Split, digests: Mapping[str, str], trained: Split, known: Mapping[str, str]) -> None:
+    """Raise DataError where an event is not what the run had under its name, or is to be tested on but was trained on.
+
+    ``trained`` and ``known`` are the split of the run and the digests of its events.
+    """
+    for key in known.keys() & {key for part in PARTS for key in getattr(split, part)}:
+        if split == trained and digests[key] != known[key]:
+            raise DataError(f"event {key} is not the event that the run had under this name. Give the run's own files")
+    used = {known[key] for key in (*trained.train, *trained.validation) if key in known}
+    leaked = next((key for key in split.test if digests[key] in used), None)
+    if leaked:
+        raise DataError(
+            f"the split leaks: event {leaked} is to be measured, but the run was trained on it. Leave it out"
+        )

@@ -43,6 +43,11 @@ def upsample_to(x: Tensor, skip: Tensor) -> Tensor:
     return F.pad(x, [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2])
 
 
+def pad_small(x: Tensor, smallest: int) -> Tensor:
+    """Return ``x`` with zeros added at the end until it survives every halving with two pixels left to normalise."""
+    return F.pad(x, [0, max(0, 2 * smallest - x.shape[-1]), 0, max(0, smallest - x.shape[-2])])
+
+
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Return ``x`` with zeros added at the end of both image axes up to a multiple of ``multiple``."""
     return F.pad(x, [0, -x.shape[-1] % multiple, 0, -x.shape[-2] % multiple])

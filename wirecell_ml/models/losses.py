@@ -16,6 +16,10 @@ class RoiLoss(nn.Module):
             raise ConfigError(
                 f"task.loss: weights bce={bce}, dice={dice}, focal={focal}; give at least one above 0, none below"
             )
+        if 0 < focal_gamma < 1 or focal_gamma < 0:
+            raise ConfigError(
+                f"task.loss.focal_gamma={focal_gamma}: give 0, or 1 and more; between them it has no gradient"
+            )
         self.bce, self.dice, self.focal = bce, dice, focal
         self.positive_weight = positive_weight
         self.focal_gamma = focal_gamma

@@ -99,7 +99,7 @@ def matched(mask: Mask, other: Mask, matching: Matching) -> tuple[int, int]:
     before = np.pad(np.cumsum(other, axis=1, dtype=np.int32), ((0, 0), (1, 0)))  # pixels before each slice
     hit = before[rois.channels, last + 1] > before[rois.channels, first]
     if matching == "published":
-        hit &= rois.last < mask.shape[1] - 1
+        hit = hit[rois.last < mask.shape[1] - 1]
     return int(hit.sum()), len(hit)
 
 

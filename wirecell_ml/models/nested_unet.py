@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wirecell_ml.models.blocks import Norm, double_conv, pad_to_multiple, upsample_to
+from wirecell_ml.models.blocks import Norm, double_conv, pad_small, upsample_to
 
 
 class NestedUNet(nn.Module):
@@ -32,8 +32,7 @@ class NestedUNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (batch, tag, channel, tick)
         """Return the logit of "signal here", (batch, 1, channel, tick)."""
         channels, ticks = x.shape[-2:]
-        if min(channels, ticks) < self.smallest:
-            x = pad_to_multiple(x, self.smallest)
+        x = pad_small(x, self.smallest)
         nodes: list[list[Tensor]] = []  # nodes[i][j], level i, the j-th from the left
         for block in self.backbone:
             x = block(F.max_pool2d(x, 2) if nodes else x)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wirecell_ml.models.blocks import Norm, conv_norm_relu, pad_to_multiple
+from wirecell_ml.models.blocks import Norm, conv_norm_relu, pad_small, pad_to_multiple
 
 
 class RoiNet(nn.Module):
@@ -30,7 +30,9 @@ class RoiNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (batch, tag, channel, tick)
         """Return the logit of "signal here", (batch, 1, channel, tick)."""
         channels, ticks = x.shape[-2:]
-        x = F.pixel_unshuffle(pad_to_multiple(x, self.multiple), 2)  # (batch, 4 tag, channel / 2, tick / 2)
+        x = F.pixel_unshuffle(
+            pad_to_multiple(pad_small(x, self.multiple), self.multiple), 2
+        )  # (batch, 4 tag, channel / 2, tick / 2)
         x = self.encoders[0](self.stem(x))
         skips: list[Tensor] = []
         for down, encoder in zip(self.downs, self.encoders[1:], strict=True):

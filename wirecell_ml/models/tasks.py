@@ -45,7 +45,7 @@ class RoiTask(LightningModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of one batch."""
         loss: Tensor = self.loss(self.logits(batch.images), batch.targets)
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", loss)
         return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
@@ -59,7 +59,7 @@ class RoiTask(LightningModule):
         """Log loss, Dice, efficiency and purity of all validation pixels together."""
         both, found, true, loss = torch.stack(self.validation).sum(dim=0)
         self.log("val/loss", loss / len(self.validation))
-        self.log("val/dice", 2 * both / (found + true).clamp(min=1), prog_bar=True)
+        self.log("val/dice", 2 * both / (found + true).clamp(min=1))
         self.log("val/efficiency", both / true.clamp(min=1))
         self.log("val/purity", both / found.clamp(min=1))
         self.validation.clear()

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wirecell_ml.models.blocks import Norm, double_conv, pad_to_multiple, upsample_to
+from wirecell_ml.models.blocks import Norm, double_conv, pad_small, upsample_to
 
 
 class UNet(nn.Module):
@@ -33,8 +33,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (batch, tag, channel, tick)
         """Return the logit of "signal here", (batch, 1, channel, tick)."""
         channels, ticks = x.shape[-2:]
-        if min(channels, ticks) < self.smallest:
-            x = pad_to_multiple(x, self.smallest)
+        x = pad_small(x, self.smallest)
         skips: list[Tensor] = []
         for down in self.downs:
             x = down(F.max_pool2d(x, 2) if skips else x)
