@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
@@ -12,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from wirecell_ml import training
 from wirecell_ml.data.hdf5 import read_frame
+from wirecell_ml.errors import DataError
 from wirecell_ml.evaluation import evaluate_run
 from wirecell_ml.models.metrics import DEFINITIONS, Counts, count
 from wirecell_ml.paths import shipped
@@ -82,12 +84,37 @@ def test_published_matching_gives_other_numbers_and_says_so(run: Path, metrics: 
 
 
 def test_other_files_are_all_measured(run: Path, tmp_path: Path) -> None:
-    for kind in ("rec", "tru"):
-        shutil.copy(shipped("data") / f"g4-{kind}-1.h5", tmp_path / f"g4-{kind}-9.h5")
+    copy_sample(tmp_path)
+    with h5py.File(tmp_path / "g4-tru-9.h5", "a") as file:
+        for ident in file:  # other events: one pixel of each holds more charge
+            file[ident]["frame_ductor0"][300, 300] += 2
     measured = evaluate_run(run, settings("figures=false"), files=str(tmp_path), output=tmp_path / "out")
     assert len(measured["events"]) == 8
     assert measured["angles"] == []  # no generator truth beside these files
     assert measured["categories"].keys() == {"all"}
+
+
+def test_events_that_the_run_was_trained_on_are_refused(run: Path, tmp_path: Path) -> None:
+    copy_sample(tmp_path)
+    with pytest.raises(DataError, match=r"the split leaks: event .*, but the run was trained on it"):
+        evaluate_run(run, settings("figures=false"), files=str(tmp_path), output=tmp_path / "out")
+
+
+def copy_sample(folder: Path) -> None:
+    """Copy eight events of the sample under another name."""
+    for kind in ("rec", "tru"):
+        shutil.copy(shipped("data") / f"g4-{kind}-1.h5", folder / f"g4-{kind}-9.h5")
+
+
+def test_without_a_traditional_roi_nothing_is_made_up(run: Path, tmp_path: Path) -> None:
+    cfg = OmegaConf.load(run / ".hydra" / "config.yaml")
+    OmegaConf.update(cfg, "data.traditional_tag", None)
+    other = shutil.copytree(run, tmp_path / "run")
+    OmegaConf.save(cfg, other / ".hydra" / "config.yaml")
+    (other / "split.json").write_text((run / "split.json").read_text().replace('"digests"', '"digests before"'))
+    measured = evaluate_run(other, settings("angle_edges_deg=[0,90]"), output=tmp_path / "out")
+    assert all(finders.keys() == {"network"} for finders in measured["planes"].values())
+    assert (tmp_path / "out" / "purity.png").exists()
 
 
 def test_figures_are_drawn_for_each_category_and_plane(run: Path, tmp_path: Path) -> None:

@@ -44,10 +44,16 @@ def test_another_seed_gives_other_events() -> None:
     assert split_events(categories, 10, 10, seed=1).test != split_events(categories, 10, 10, seed=2).test
 
 
-@pytest.mark.parametrize(("size", "number"), [(3, 3), (0.25, 5), (0.001, 1), (0, 0)])
+@pytest.mark.parametrize(("size", "number"), [(3, 3), (0.25, 5), (0.001, 1)])
 def test_a_size_is_a_number_or_a_fraction(size: float, number: int) -> None:
     split = split_events({str(ident): "all" for ident in range(20)}, size, 1, seed=1)
     assert [len(getattr(split, part)) for part in PARTS] == [19 - number, number, 1]
+
+
+@pytest.mark.parametrize(("validation", "test"), [(0, 1), (1, 0), (-1, 3)])
+def test_a_split_has_events_in_every_part(validation: float, test: float) -> None:
+    with pytest.raises(ConfigError, match="give at least one of each"):
+        split_events(dict.fromkeys("abcdef", "all"), validation, test, seed=1)
 
 
 def test_a_split_that_leaves_none_to_train_on_is_refused() -> None:
