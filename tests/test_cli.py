@@ -61,7 +61,7 @@ def test_a_mistake_of_ours_keeps_its_traceback(error: Exception) -> None:
 )
 def test_a_place_that_cannot_be_written_is_named(number: int, remedy: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        cli.run(raising(OSError(number, os.strerror(number), "/tmp/x", None, "runs/last.ckpt")))  # noqa: S108
+        cli.run(raising(OSError(number, os.strerror(number), "elsewhere/temporary", None, "runs/last.ckpt")))
     line = capsys.readouterr().err
     assert line.startswith(f"error: runs/last.ckpt: cannot write: {os.strerror(number)}. {remedy}")
     assert line.count("\n") == 1
