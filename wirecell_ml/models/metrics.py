@@ -12,6 +12,8 @@ from wirecell_ml.errors import ConfigError
 Matching = Literal["exact", "published"]
 Mask = NDArray[np.bool_]  # (channel, slice)
 
+FINDERS = ("network", "traditional")  # what finds ROIs
+
 DEFINITIONS: Mapping[str, Mapping[str, str | int]] = {
     "pixel_efficiency": {"version": 1, "text": "found and true pixels / true pixels"},
     "pixel_purity": {"version": 1, "text": "found and true pixels / found pixels"},
