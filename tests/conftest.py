@@ -45,14 +45,6 @@ class Ended:
     output: str
     error: str
 
-    @property
-    def mistake(self) -> str:
-        """The one line about a user's mistake."""
-        assert self.status == 2, self
-        (line,) = self.error.splitlines()
-        assert line.startswith("error: ")
-        return line.removeprefix("error: ")
-
 
 class Entry(Protocol):
     """Run an entry with some settings."""

@@ -151,7 +151,7 @@ def evaluate_run(
         raise DataError(f"split={part}: the run has no such events. Known here: train, validation, test")
     images = PlaneDataset(items, evaluator.data.target)
     results, displayed = [], set()
-    for number in track(range(len(items)), "evaluating", console=Console(stderr=True), disable=not len(items)):
+    for number in track(range(len(items)), "evaluating", console=Console(stderr=True)):
         item = items[number]
         probability = evaluator.probability(images, number)
         results.append(evaluator.measure(item, events[item.key], probability))
