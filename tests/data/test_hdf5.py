@@ -106,7 +106,7 @@ def test_the_first_tick_of_tickinfo_delays_the_frame(frame: Frame, tmp_path: Pat
     write_frame(tmp_path / "one.h5", 0, "gauss0", frame)
     with h5py.File(tmp_path / "one.h5", "a") as file:
         file["0/tickinfo_gauss0"][2] = 40
-    assert read_frame(tmp_path / "one.h5", 0, "gauss0").time_ns == -250_000 + 40 * 500
+    assert read_frame(tmp_path / "one.h5", 0, "gauss0").start_ns == -250_000 + 40 * 500
 
 
 def test_idents_ascend_as_numbers(frame: Frame, tmp_path: Path) -> None:

@@ -14,12 +14,19 @@ class Frame:
 
     samples: NDArray[np.float32]  # (channel, column), electrons per tick
     channels: NDArray[np.int32]  # (channel,), idents
-    time_ns: float  # time of the first column
+    time_ns: float  # time of the readout, which columns are counted from
     period_ns: float  # length of a column
+    tbin: int = 0  # number of the first column
+    summary: NDArray[np.float64] | None = None  # (channel,), one number of each waveform, if there is such
 
     def __post_init__(self) -> None:
         if len(self.samples) != len(self.channels):
             raise DataError(f"{len(self.samples)} rows of samples, but {len(self.channels)} channels")
+
+    @property
+    def start_ns(self) -> float:
+        """Time of the first column."""
+        return self.time_ns + self.tbin * self.period_ns
 
     def rows(self, first: int, end: int) -> NDArray[np.float32]:
         """Return the waveforms of channels ``first`` to ``end`` (excluded), zero where the frame has no such channel.

@@ -58,9 +58,9 @@ def read_frame(path: Path, ident: int, tag: str, orientation: Orientation = "aut
                 raise DataError(f"{where}: no dataset '{name}'.{suggest(name, group)}")
         samples = group[f"frame_{tag}"][()]
         channels = group[f"channels_{tag}"][()].astype(np.int32)
-        time_ns, period_ns, first = map(float, group[f"tickinfo_{tag}"][()])
+        time_ns, period_ns, tbin = map(float, group[f"tickinfo_{tag}"][()])
     samples = oriented(samples, len(channels), orientation, f"{where}: 'frame_{tag}'")
-    return Frame(samples.astype(np.float32), channels, time_ns + first * period_ns, period_ns)
+    return Frame(samples.astype(np.float32), channels, time_ns, period_ns, round(tbin))
 
 
 def oriented(samples: np.ndarray, num_channels: int, orientation: Orientation, where: str) -> np.ndarray:
@@ -87,4 +87,4 @@ def write_frame(path: Path, ident: int, tag: str, frame: Frame) -> None:
         group = file.require_group(str(ident))
         group.create_dataset(f"frame_{tag}", data=frame.samples, compression="gzip", shuffle=True)
         group.create_dataset(f"channels_{tag}", data=frame.channels)
-        group.create_dataset(f"tickinfo_{tag}", data=np.array([frame.time_ns, frame.period_ns, 0.0]))
+        group.create_dataset(f"tickinfo_{tag}", data=np.array([frame.time_ns, frame.period_ns, float(frame.tbin)]))

@@ -76,7 +76,7 @@ def read_plane(
     if len(shapes) > 1:
         raise DataError(f"the waveforms of plane {plane} have different shapes: {sorted(shapes)}; they do not pair")
     start = layout.tick_range[0] * layout.tick_ns if layout.tick_range else 0.0
-    return PlaneImage(np.stack(images), true, wcts_own, inputs[0].time_ns + start)
+    return PlaneImage(np.stack(images), true, wcts_own, inputs[0].start_ns + start)
 
 
 def image(frame: Frame, plane: str, layout: Layout) -> NDArray[np.float32]:
