@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from wirecell_ml import figures
+from wirecell_ml import displays, figures
 from wirecell_ml.paths import shipped
 
 SMALLEST_BYTES, LARGEST_BYTES = 10_000, 400_000
@@ -34,7 +34,7 @@ def plane_u() -> Plane:
 
 def draw(path: Path, plane: Plane, window: figures.Window | None = None) -> None:
     """Draw ``plane`` as seen by a network that knows the truth."""
-    figures.event_display(
+    displays.event_display(
         path,
         **plane._asdict(),
         probability=(plane.truth > 100).astype(np.float32),
@@ -66,7 +66,7 @@ def test_event_display_is_a_picture_small_enough_for_the_readme(tmp_path: Path, 
 
 
 def test_missed_pixels_are_magenta_and_only_where_they_were_missed(tmp_path: Path, plane_u: Plane) -> None:
-    draw(tmp_path / "event.png", plane_u, figures.busiest_window(plane_u.truth > 100))
+    draw(tmp_path / "event.png", plane_u, displays.busiest_window(plane_u.truth > 100))
     assert share_of_magenta(tmp_path / "event.png", "left") > 0.001  # the traditional ROIs are not perfect
     assert share_of_magenta(tmp_path / "event.png", "right") == 0.0  # this network is the truth itself
 
@@ -81,20 +81,20 @@ def test_rows_in_any_channel_order_are_drawn_in_ascending_order(plane_u: Plane) 
     values = plane_u.image
     channels = np.arange(len(values), dtype=np.int32)
     order = np.random.default_rng(1).permutation(len(values))
-    np.testing.assert_array_equal(figures._in_order(values[order], channels[order]), values.T)
+    np.testing.assert_array_equal(displays._in_order(values[order], channels[order]), values.T)
 
 
 def test_busiest_window_holds_the_blob() -> None:
     mask = np.zeros((800, 600), bool)
     mask[700:720, 300:310] = True
-    window = figures.busiest_window(mask)
+    window = displays.busiest_window(mask)
     assert mask[window].sum() == mask.sum()
     assert mask[window].shape == (160, 120)
 
 
 def test_busiest_window_of_a_small_plane_is_the_plane() -> None:
     mask = np.ones((30, 20), bool)
-    assert mask[figures.busiest_window(mask)].shape == (30, 20)
+    assert mask[displays.busiest_window(mask)].shape == (30, 20)
 
 
 def test_efficiency_against_angle_takes_an_empty_bin(tmp_path: Path) -> None:

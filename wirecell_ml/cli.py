@@ -20,13 +20,14 @@ from wirecell_ml.errors import INTERRUPTED, USER_MISTAKE, Interrupted, WireCellM
 from wirecell_ml.paths import shipped
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_GROUP = "deploy"  # folder of the entries that say model=… and mean a file, which must see no group of that name
 UNWRITABLE = FULL | {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 
 
-def run(main: Callable[[], Any], groups: Sequence[str] = ()) -> None:
+def run(main: Callable[[], Any], groups: Sequence[str] | None = None) -> None:
     """Run a Hydra entry; a user's mistake and an interruption each end it with their own exit status.
 
-    ``--help`` shows the docstring of the entry and the ``groups`` of its settings, all if none are named.
+    ``--help`` shows the docstring of the entry and the ``groups`` of its settings, None for all.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions on instead of printing them
     logging.raiseExceptions = False  # no traceback from a log file on a full disk
@@ -43,10 +44,10 @@ def run(main: Callable[[], Any], groups: Sequence[str] = ()) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def help_text(about: str, groups: Sequence[str]) -> str:
+def help_text(about: str, groups: Sequence[str] | None) -> str:
     """Return what ``--help`` shows: what the entry is for, and the options of its groups."""
-    folders = [folder for folder in sorted(shipped("configs").iterdir()) if folder.is_dir()]
-    shown = [folder for folder in folders if folder.name in groups or not groups]
+    folders = [folder for folder in sorted(shipped("configs").iterdir()) if folder.is_dir() and folder.name != NO_GROUP]
+    shown = folders if groups is None else [folder for folder in folders if folder.name in groups]
     options = {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in shown}
     return "\n".join([about, *(f"  {name}: {', '.join(files)}" for name, files in options.items()), "", ""])
 

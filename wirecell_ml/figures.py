@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 # Colours that stay apart for colour-blind eyes, the same in every figure.
 TRUTH, TRADITIONAL, NETWORK = "#2b2b3a", "#d98200", "#0068ad"
-MISSED, EXTRA, FOUND = "#e0218a", "#7fcdbb", TRUTH
 QUIET = "#8c8c8c"
 
 DOTS_PER_INCH = 150
@@ -40,13 +39,10 @@ STYLE: dict[Any, Any] = {
     "legend.fontsize": 12,
     "lines.linewidth": 2.0,
 }
-NATIVE: dict[str, Any] = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
-NOISE_TO_LIMIT = 16.0  # colour limits of the input, in its noise rms
 LINE_STYLES = ("-", "--", ":")  # one per plane
 MARKED_THRESHOLDS = (0.1, 0.3, 0.7, 0.9)
 
 Row = TypeVar("Row")
-Window = tuple[slice, slice]  # (channel, slice)
 
 
 @dataclass(frozen=True)
@@ -92,61 +88,10 @@ class CategoryDice:
     traditional: float
 
 
-def event_display(
-    path: Path,
-    *,
-    image: NDArray[np.float32],  # (channel, slice), as are the next three
-    truth: NDArray[np.float32],
-    traditional: NDArray[np.float32],
-    probability: NDArray[np.float32],
-    threshold: float,
-    title: str,
-    channels: NDArray[np.int32],  # (channel,), in any order
-    start_us: float,
-    slice_us: float,
-    true_charge: float = 100.0,  # electrons per tick that make a true pixel
-    window: Window | None = None,
-) -> None:
-    """Draw one plane: its input, its truth, and how both ROI finders agree with the truth."""
-    rows, slices = window or (slice(0, len(channels)), slice(0, image.shape[1]))
-    shown = channels[rows]
-    charge, true, roi, found = (
-        _in_order(values[rows, slices], shown) for values in (image, truth, traditional != 0, probability > threshold)
-    )
-    noise = float(np.percentile(np.abs(image), 68))  # of the whole plane, so that a close-up keeps the scale
-    start, stop, _ = slices.indices(image.shape[1])
-    extent = (shown.min() - 0.5, shown.max() + 0.5, start_us + start * slice_us, start_us + stop * slice_us)
-    with _figure(path, 13.2, 10.2) as figure:
-        figure.suptitle(title, fontsize=17)
-        axes = figure.subplots(2, 2, sharex=True, sharey=True)
-        pictures = [
-            _draw_input(axes[0, 0], charge, noise),
-            _draw_truth(axes[0, 1], true, true_charge),
-            _draw_agreement(axes[1, 0], "Traditional ROI", TRADITIONAL, roi, true > true_charge),
-            _draw_agreement(axes[1, 1], "Network ROI", NETWORK, found, true > true_charge),
-        ]
-        for picture in pictures:
-            picture.set_extent(extent)
-        for below, beside in zip(axes[1], axes[:, 0], strict=True):
-            below.set_xlabel("channel")
-            beside.set_ylabel("time [µs]")
-
-
-def busiest_window(mask: NDArray[np.bool_], channels: int = 160, slices: int = 120) -> Window:
-    """Return the window with the most true pixels in ``mask``, for a close-up of an event."""
-    last_row, last_column = (max(0, n - m) for n, m in zip(mask.shape, (channels, slices), strict=True))
-    windows = [
-        (slice(row, row + channels), slice(column, column + slices))
-        for row in range(0, last_row + 1, max(1, channels // 4))
-        for column in range(0, last_column + 1, max(1, slices // 4))
-    ]
-    return max(windows, key=lambda window: np.count_nonzero(mask[window]))
-
-
 def efficiency_against_angle(path: Path, bins: Sequence[AngleBin]) -> None:
     """Draw pixel efficiency against track angle, and below it how many pixels stand behind."""
     by_plane = _grouped(bins, "plane")
-    with _figure(path, max(6.5, 5.5 * len(by_plane)), 5.2) as figure:
+    with figure_at(path, max(6.5, 5.5 * len(by_plane)), 5.2) as figure:
         if not by_plane:
             return
         grid = figure.subplots(2, len(by_plane), sharex="col", sharey="row", height_ratios=[4, 1], squeeze=False)
@@ -163,7 +108,7 @@ def efficiency_against_angle(path: Path, bins: Sequence[AngleBin]) -> None:
 def efficiency_against_purity(path: Path, scans: Sequence[Scan]) -> None:
     """Draw what each threshold buys: one panel per level, one curve and one star per plane."""
     by_level = _grouped(scans, "level")
-    with _figure(path, max(6.0, 5.5 * len(by_level)), 5.2) as figure:
+    with figure_at(path, max(6.0, 5.5 * len(by_level)), 5.2) as figure:
         if not by_level:
             return
         grid = figure.subplots(1, len(by_level), squeeze=False)[0]
@@ -179,7 +124,7 @@ def efficiency_against_purity(path: Path, scans: Sequence[Scan]) -> None:
 
 def training_curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Draw loss and Dice against epoch from the rows of a metrics CSV, blanks skipped."""
-    with _figure(path, 11.0, 4.4) as figure:
+    with figure_at(path, 11.0, 4.4) as figure:
         if not rows:
             return
         left, right = figure.subplots(1, 2)
@@ -200,7 +145,7 @@ def training_curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def metrics_by_category(path: Path, rows: Sequence[CategoryDice]) -> None:
     """Draw Dice of network and traditional for each kind of event, one panel per plane."""
     by_plane = _grouped(rows, "plane")
-    with _figure(path, max(6.5, 5.5 * len(by_plane)), 4.4) as figure:
+    with figure_at(path, max(6.5, 5.5 * len(by_plane)), 4.4) as figure:
         if not by_plane:
             return
         grid = figure.subplots(1, len(by_plane), sharey=True, squeeze=False)[0]
@@ -218,7 +163,8 @@ def metrics_by_category(path: Path, rows: Sequence[CategoryDice]) -> None:
 
 
 @contextmanager
-def _figure(path: Path, width_in: float, height_in: float) -> Iterator[Figure]:
+def figure_at(path: Path, width_in: float, height_in: float) -> Iterator[Figure]:
+    """Give a figure in our style, and write it to ``path``."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width_in, height_in), layout="constrained")
         yield figure
@@ -233,52 +179,6 @@ def _grouped(rows: Sequence[Row], field: str) -> dict[str, list[Row]]:
     for row in rows:
         groups[getattr(row, field)].append(row)
     return groups
-
-
-def _in_order(values: NDArray[Any], channels: NDArray[np.int32]) -> NDArray[Any]:
-    """Return ``values`` as (slice, channel) by ascending channel number, gaps left at 0."""
-    grid = np.zeros((channels.max() - channels.min() + 1, values.shape[1]), values.dtype)
-    grid[channels - channels.min()] = values
-    return grid.T
-
-
-def _draw_input(axes: Axes, charge: NDArray[np.float32], noise: float) -> AxesImage:
-    limit = max(1.0, NOISE_TO_LIMIT * noise) / 1000
-    steps = mpl.colormaps["RdBu_r"].resampled(11)  # the white one in the middle holds most of the noise
-    picture = axes.imshow(charge / 1000, cmap=steps, vmin=-limit, vmax=limit, **NATIVE)
-    axes.set_title("Input", loc="left")
-    _colorbar(axes, picture, "10³ electrons per tick", extend="both")
-    return picture
-
-
-def _draw_truth(axes: Axes, charge: NDArray[np.float32], lowest: float) -> AxesImage:
-    highest = max(10 * lowest, float(np.percentile(charge, 99.9)))
-    shades = LinearSegmentedColormap.from_list("truth", ["#d5d3e8", "#77739e", TRUTH]).with_extremes(under="white")
-    picture = axes.imshow(charge / 1000, cmap=shades, norm=LogNorm(lowest / 1000, highest / 1000), **NATIVE)
-    axes.set_title("Truth", loc="left", color=TRUTH)
-    _colorbar(axes, picture, "10³ electrons per tick", extend="max")
-    return picture
-
-
-def _draw_agreement(axes: Axes, name: str, color: str, picked: NDArray[np.bool_], true: NDArray[np.bool_]) -> AxesImage:
-    found = np.count_nonzero(picked & true)
-    efficiency, purity = found / max(1, true.sum()), found / max(1, picked.sum())
-    kinds = ListedColormap(["white", MISSED, EXTRA, FOUND])
-    picture = axes.imshow(true + 2 * picked.astype(np.uint8), cmap=kinds, vmin=-0.5, vmax=3.5, **NATIVE)
-    axes.set_title(name, loc="left", color=color)
-    axes.set_title(f"efficiency {efficiency:.3f}   purity {purity:.3f}", loc="right", fontsize=13)
-    bar = _colorbar(axes, picture, "")
-    bar.ax.set_ylim(0.5, 3.5)
-    bar.set_ticks([1, 2, 3], labels=["missed", "extra", "found"], rotation=90, va="center")
-    bar.ax.tick_params(length=0)
-    return picture
-
-
-def _colorbar(axes: Axes, picture: AxesImage, label: str, extend: str = "neither") -> Colorbar:
-    axes.grid(visible=False)
-    bar = axes.figure.colorbar(picture, ax=axes, pad=0.02, aspect=30, label=label, extend=extend, format="%g")
-    bar.outline.set_visible(False)
-    return bar
 
 
 def _draw_angles(axes: Axes, bins: Sequence[AngleBin]) -> None:

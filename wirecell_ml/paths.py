@@ -3,10 +3,14 @@
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-INSIDE = {"configs": PACKAGE / "configs", "data": PACKAGE / "data" / "_shipped"}
+INSIDE = {
+    "configs": PACKAGE / "configs",
+    "data": PACKAGE / "data" / "_shipped",
+    "models": PACKAGE / "models" / "_shipped",
+}
 
 
 def shipped(name: str) -> Path:
-    """Return the folder ``name`` (``configs`` or ``data``) that was shipped with this installation."""
+    """Return the folder ``name`` (``configs``, ``data`` or ``models``) that was shipped with this installation."""
     inside = INSIDE[name]
     return inside if inside.is_dir() else PACKAGE.parent / name

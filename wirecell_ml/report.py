@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from wirecell_ml import figures
+from wirecell_ml import displays, figures
 from wirecell_ml.data import RoiData
 from wirecell_ml.data.cache import load
 from wirecell_ml.data.dataset import Item
@@ -49,10 +49,10 @@ def draw_event(
     layout = data.layout
     truth = np.asarray(load(item.place, item.plane, "truth"), np.float32)
     traditional = np.asarray(load(item.place, item.plane, "traditional"), np.float32)
-    whole = figures.busiest_window(truth > data.target.threshold, *truth.shape)
-    close = figures.busiest_window(truth > data.target.threshold)
+    whole = displays.busiest_window(truth > data.target.threshold, *truth.shape)
+    close = displays.busiest_window(truth > data.target.threshold)
     for name, window in (("event", whole), ("close-up", close)):
-        figures.event_display(
+        displays.event_display(
             folder / f"{name}-{item.category}-{item.plane}.png",
             image=np.asarray(load(item.place, item.plane, "inputs")[0], np.float32),
             truth=truth,

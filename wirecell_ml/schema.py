@@ -21,7 +21,9 @@ class Detector:
     apa: int = 0  # number of the anode, which the tags end with: loose_lf0 is the tag of APA 0
     channels_per_apa: int = MISSING
     tick_ns: float = 500.0  # sampling period of the electronics
+    readout_ticks: int | None = None  # ticks of one readout
     planes: dict[str, list[int]] = MISSING  # first and past-the-last channel of each plane, counted within the APA
+    wire_order: dict[str, Any] | None = None  # channels of a plane in wire-attachment order, as runs [first, last]
     wires: dict[str, Any] | None = None  # wire geometry in mm and degrees, for the plots against track angle
 
 
@@ -92,6 +94,34 @@ class EvaluateSettings(Evaluation):
     output: str | None = None  # folder of metrics.json and the figures; null: the run's "evaluation"
 
 
+@dataclass
+class ExportSettings:
+    """Everything that ``configs/deploy/export.yaml`` holds."""
+
+    run: str | None = None  # run directory, published folder, or name of a published model
+    output: str | None = None  # folder to write; null: "export" in the run directory, or exports/<name>
+    onnx: bool = False  # write model.onnx, too
+    check: str | None = None  # TorchScript file to check in place of exporting
+    card: str | None = None  # card of that file; null: card.json beside it
+
+
+@dataclass
+class PredictSettings:
+    """Everything that ``configs/deploy/predict.yaml`` holds."""
+
+    model: str = MISSING  # exported folder, the .ts in it, or name of a published model
+    files: Any = MISSING  # frame files: a file, a folder, a glob, or a list of them
+    output: str = "predictions"  # folder of the results
+    format: str = "npz"  # of the results: npz, zip, tar, tar.gz, tgz, tar.bz2, tar.xz, h5
+    apa: int | None = None  # number of the anode, which the tags end with; null: as the card says
+    charge_tag: str | None = None  # waveform whose charge is kept inside the ROIs; null: as the card says
+    mask_thresh: float | None = None  # a pixel is ROI where the probability is above; null: as the card says
+    nchunks: int = 1  # pieces that channels are given to the network in, to save memory
+    sort_chanids: bool | None = None  # rows by channel ident; null: as the model was trained
+    zeros: str = "refuse"  # a tag that is zero throughout a plane: refuse, or accept as Wire-Cell does
+    pictures: bool = False  # a PNG of each plane of each event
+
+
 def run_directory(name: str, resume: str | None) -> str:
     """Return where a run writes: the directory that it resumes, else ``runs/<name>/<date_time>``."""
     return resume or f"runs/{name}/{datetime.now():%Y-%m-%d_%H-%M-%S}"
@@ -102,6 +132,8 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainSettings)
     store.store(name="evaluate_schema", node=EvaluateSettings)
+    store.store(name="export_schema", node=ExportSettings)
+    store.store(name="predict_schema", node=PredictSettings)
     OmegaConf.register_new_resolver("len", len, replace=True)
     OmegaConf.register_new_resolver("shipped", lambda name: str(shipped(name)), replace=True)
     OmegaConf.register_new_resolver("run_directory", run_directory, replace=True, use_cache=True)
@@ -113,6 +145,7 @@ CHOICES = {  # settings that are one of a few words
     "accelerator": ("auto", "cpu", "cuda", "gpu", "mps"),
     "split": ("test", "train", "validation"),
     "matching": ("exact", "published"),
+    "zeros": ("refuse", "accept"),
 }
 
 

@@ -1,7 +1,6 @@
 """UNet++: a U-Net whose skips are themselves small U-Nets (arXiv:1807.10165), as in arXiv:2007.12743."""
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -38,8 +37,8 @@ class NestedUNet(nn.Module):
             x = block(F.max_pool2d(x, 2) if nodes else x)
             nodes.append([x])
         for j, column in enumerate(self.columns, 1):
-            for i, block in enumerate(cast("nn.ModuleList", column)):
+            for i, block in enumerate(column):  # type: ignore[arg-type]
                 up = upsample_to(nodes[i + 1][j - 1], nodes[i][0])
-                nodes[i].append(block(torch.cat([*nodes[i], up], dim=1)))
+                nodes[i].append(block(torch.cat(nodes[i] + [up], dim=1)))
         x = self.head(nodes[0][-1])
         return x[..., :channels, :ticks]

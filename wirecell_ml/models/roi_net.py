@@ -33,11 +33,12 @@ class RoiNet(nn.Module):
         x = F.pixel_unshuffle(
             pad_to_multiple(pad_small(x, self.multiple), self.multiple), 2
         )  # (batch, 4 tag, channel / 2, tick / 2)
-        x = self.encoders[0](self.stem(x))
+        x = self.stem(x)
         skips: list[Tensor] = []
-        for down, encoder in zip(self.downs, self.encoders[1:], strict=True):
-            skips.append(x)
-            x = encoder(down(x))
+        for encoder, down in zip(self.encoders, self.downs, strict=False):  # there is one encoder more
+            skips.append(encoder(x))
+            x = down(skips[-1])
+        x = self.encoders[-1](x)
         for up, decoder in zip(self.ups, self.decoders, strict=True):
             x = F.interpolate(up(x), scale_factor=2.0, mode="nearest")
             x = decoder(x + skips.pop())
