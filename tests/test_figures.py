@@ -15,7 +15,7 @@ from wirecell_ml import displays, figures
 from wirecell_ml.paths import shipped
 
 SMALLEST_BYTES, LARGEST_BYTES = 10_000, 400_000
-MAGENTA = matplotlib.colors.to_rgb(figures.MISSED)
+MAGENTA = matplotlib.colors.to_rgb(displays.MISSED)
 
 
 class Plane(NamedTuple):
@@ -32,7 +32,7 @@ def plane_u() -> Plane:
         return Plane(*(frame[:, :800].T.astype(np.float32) for frame in frames))
 
 
-def draw(path: Path, plane: Plane, window: figures.Window | None = None) -> None:
+def draw(path: Path, plane: Plane, window: displays.Window | None = None) -> None:
     """Draw ``plane`` as seen by a network that knows the truth."""
     displays.event_display(
         path,

@@ -161,5 +161,3 @@ def _colorbar(axes: Axes, picture: AxesImage, label: str, extend: str = "neither
     bar = axes.figure.colorbar(picture, ax=axes, pad=0.02, aspect=30, label=label, extend=extend, format="%g")
     bar.outline.set_visible(False)
     return bar
-
-

@@ -29,6 +29,7 @@ from wirecell_ml.schema import checked, load_flat
 from wirecell_ml.training import build_task, load_checkpoint
 
 Image = NDArray[np.float32]
+STEEP_DEG = 80.0  # θxz above which a track is nearly along the drift, and traditional ROIs lose most of it
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class PlaneResult:
     scan: dict[float, Counts]  # of the network, by threshold
     charge: Charge
     tracks: list[TrackPixels]
+    steep: dict[str, Counts]  # by finder, on the channels of true tracks that are nearly along the drift
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class Evaluator:
             masks["traditional"] = traditional != 0
             found["traditional"] = float(traditional.sum(dtype=np.float64))
         matching = self.settings.matching
+        angles, labels = self.label_tracks(item, event, true)
+        steep = np.isin(labels, np.nonzero(angles > STEEP_DEG)[0]).any(axis=1)
         return PlaneResult(
             plane=item.plane,
             category=item.category,
@@ -103,29 +107,25 @@ class Evaluator:
                 found=found,
                 inside={finder: float(charge[mask].sum(dtype=np.float64)) for finder, mask in masks.items()},
             ),
-            tracks=self.track_pixels(item, event, true, masks) if self.knows_tracks(item, event) else [],
+            tracks=track_pixels(angles, labels, masks),
+            steep={finder: count(mask[steep], true[steep], matching) for finder, mask in masks.items()},
         )
 
-    def knows_tracks(self, item: Item, event: Event) -> bool:
-        """Return whether true tracks can be found in the image of a plane: its wires and the particles are known."""
-        return self.geometry is not None and item.plane in self.geometry.planes and event.particles is not None
+    def label_tracks(
+        self, item: Item, event: Event, true: Mask
+    ) -> tuple[NDArray[np.float64], NDArray[np.signedinteger]]:
+        """Return θxz of each true track in a plane, and the number of the track that each true pixel belongs to, or -1.
 
-    def track_pixels(self, item: Item, event: Event, true: Mask, masks: dict[str, Mask]) -> list[TrackPixels]:
-        """Return how many pixels of each true track were found."""
-        assert self.geometry
-        assert event.particles
+        There are no tracks where the wires of the plane, or the particles of the event, are not known.
+        """
+        if self.geometry is None or item.plane not in self.geometry.planes or event.particles is None:
+            return np.zeros(0), np.full(true.shape, -1)
         layout = self.data.layout
         _, tracks = read_tracks(event.particles, event.truth_ident)
         channels = np.arange(*layout.planes[item.plane])
         start_ns, slice_ns = self.data.summaries[event].time_ns, layout.tick_ns * layout.tick_per_slice
         labels = label_tracks(tracks, self.geometry, item.plane, true, channels, start_ns, slice_ns)
-        pixels = np.bincount(labels[labels >= 0], minlength=len(tracks))
-        found = {name: np.bincount(labels[mask & (labels >= 0)], minlength=len(tracks)) for name, mask in masks.items()}
-        return [
-            TrackPixels(track.theta_xz_deg[item.plane], int(pixels[i]), {name: int(found[name][i]) for name in found})
-            for i, track in enumerate(tracks)
-            if pixels[i]
-        ]
+        return np.array([track.theta_xz_deg[item.plane] for track in tracks]), labels
 
     def charge_layer(self) -> int:
         """Return which input tag holds the waveform whose charge is summed."""
@@ -133,6 +133,19 @@ class Evaluator:
         if tag is not None and tag not in tags:
             raise DataError(f"charge_tag: '{tag}' is not among data.tags.{suggest(tag, tags)}")
         return tags.index(tag) if tag else 0
+
+
+def track_pixels(
+    angles: NDArray[np.float64], labels: NDArray[np.signedinteger], masks: dict[str, Mask]
+) -> list[TrackPixels]:
+    """Return how many pixels of each true track were found; tracks without a pixel are left out."""
+    pixels = np.bincount(labels[labels >= 0], minlength=len(angles))
+    found = {name: np.bincount(labels[mask & (labels >= 0)], minlength=len(angles)) for name, mask in masks.items()}
+    return [
+        TrackPixels(float(angle), int(pixels[i]), {name: int(found[name][i]) for name in found})
+        for i, angle in enumerate(angles)
+        if pixels[i]
+    ]
 
 
 def evaluate_run(
@@ -143,9 +156,18 @@ def evaluate_run(
     ``files`` are other data than the run's own, all of whose events are then measured.
     """
     evaluator = load_run(directory, settings, files)
-    part = settings.split
     folder = output or directory / "evaluation"
+    metrics = evaluate(evaluator, directory.name, folder)
+    if settings.figures:
+        figures.training_curves(folder / "training.png", report.read_log(directory))
+    Console().print(f"metrics and figures: {folder}")
+    return metrics
+
+
+def evaluate(evaluator: Evaluator, name: str, folder: Path) -> dict[str, Any]:
+    """Measure a network on the events that its settings name, and write metrics, table and figures to ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
+    settings, part = evaluator.settings, evaluator.settings.split
     items, events = evaluator.data.items(part), {event.key: event for event in evaluator.data.selected(part)}
     if not items:
         raise DataError(f"split={part}: the run has no such events. Known here: train, validation, test")
@@ -158,15 +180,13 @@ def evaluate_run(
         if settings.figures and (item.category, item.plane) not in displayed:
             displayed.add((item.category, item.plane))
             report.draw_event(folder, evaluator.data, evaluator.threshold, item, events[item.key], probability)
-    metrics = collect(results, evaluator) | provenance(directory, evaluator, part)
+    metrics = collect(results, evaluator) | provenance(name, evaluator, part)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     table = report.comparison(metrics)
     report.write_table(folder / "table.txt", table)
     Console().print(table)
     if settings.figures:
         report.draw_summaries(folder, metrics, evaluator.threshold)
-        figures.training_curves(folder / "training.png", report.read_log(directory))
-    Console().print(f"metrics and figures: {folder}")
     return metrics
 
 
@@ -178,9 +198,13 @@ def load_run(directory: Path, settings: DictConfig, files: Any) -> Evaluator:
     cfg = checked(load_flat(path))
     task = build_task(cfg)
     task.load_state_dict(load_checkpoint(directory / "best.ckpt")["state_dict"])
+    return make_evaluator(task, load_data(cfg, directory, files), settings, cfg)
+
+
+def make_evaluator(task: RoiTask, data: RoiData, settings: DictConfig, cfg: DictConfig) -> Evaluator:
+    """Return a trained network and the data that it is measured on; ``cfg`` is the config that it was trained with."""
     geometry = WireGeometry.from_numbers(**cfg.detector.wires) if cfg.detector.wires else None
-    task.eval().to("cuda" if torch.cuda.is_available() else "cpu")
-    return Evaluator(task, load_data(cfg, directory, files), settings, geometry)
+    return Evaluator(task.eval().to("cuda" if torch.cuda.is_available() else "cpu"), data, settings, geometry)
 
 
 def load_data(cfg: DictConfig, directory: Path, files: Any) -> RoiData:
@@ -205,6 +229,10 @@ def collect(results: Sequence[PlaneResult], evaluator: Evaluator) -> dict[str, A
     matching = evaluator.settings.matching
     return {
         "planes": {plane: measures(members, matching) for plane, members in by_plane.items()},
+        "steep": {
+            plane: {finder: summarize([r.steep[finder] for r in members], matching) for finder in members[0].steep}
+            for plane, members in by_plane.items()
+        },
         "categories": {
             category: {
                 plane: measures([r for r in members if r.category == category], matching)
@@ -266,11 +294,11 @@ def track_efficiencies(tracks: Sequence[TrackPixels]) -> dict[str, float]:
     return values
 
 
-def provenance(directory: Path, evaluator: Evaluator, part: Part) -> dict[str, Any]:
+def provenance(name: str, evaluator: Evaluator, part: Part) -> dict[str, Any]:
     """Return what the metrics were measured on, and what they mean."""
     data, layout = evaluator.data, evaluator.data.layout
     return {
-        "run": directory.name,
+        "run": name,
         "commit": git_commit(),
         "data_digest": data.digest(),
         "split": part,

@@ -30,10 +30,13 @@ def export(cfg: DictConfig) -> None:
     if cfg.check is not None:
         exporting.check_model(Path(cfg.check), Path(cfg.card) if cfg.card else None)
         return
-    exporting.export_run(cfg.run, Path(cfg.output).expanduser() if cfg.output else None, cfg.onnx)
+    options = exporting.Options(cfg.onnx, tuple(cfg.accept))
+    exporting.export_run(cfg.run, Path(cfg.output).expanduser() if cfg.output else None, options)
 
 
-main = hydra.main(version_base="1.3", config_path=str(shipped("configs") / "deploy"), config_name="export")(task(export))
+main = hydra.main(version_base="1.3", config_path=str(shipped("configs") / "deploy"), config_name="export")(
+    task(export)
+)
 
 if __name__ == "__main__":
     run(main, groups=())

@@ -24,7 +24,9 @@ def predict(cfg: DictConfig) -> None:
     predict_files(schema.checked(cfg, schema.PredictSettings))
 
 
-main = hydra.main(version_base="1.3", config_path=str(shipped("configs") / "deploy"), config_name="predict")(task(predict))
+main = hydra.main(version_base="1.3", config_path=str(shipped("configs") / "deploy"), config_name="predict")(
+    task(predict)
+)
 
 if __name__ == "__main__":
     run(main, groups=())

@@ -101,8 +101,39 @@ class ExportSettings:
     run: str | None = None  # run directory, published folder, or name of a published model
     output: str | None = None  # folder to write; null: "export" in the run directory, or exports/<name>
     onnx: bool = False  # write model.onnx, too
+    accept: list[str] = field(default_factory=list)  # rules of the contract that may be broken
     check: str | None = None  # TorchScript file to check in place of exporting
     card: str | None = None  # card of that file; null: card.json beside it
+
+
+@dataclass
+class AdoptSettings:
+    """Everything that ``configs/deploy/adopt.yaml`` holds."""
+
+    checkpoint: str = MISSING  # of Pytorch-UNet or wirecell.dnn
+    name: str | None = None  # of the model; null: as the file is called
+    output: str | None = None  # folder to write; null: exports/<name>
+    norm: str = MISSING  # instance or batch
+    detector: str = MISSING  # a file of configs/detector
+    apa: int = MISSING  # number of the anode that it was trained on
+    planes: list[str] = MISSING
+    tags: list[str] = MISSING  # in the order of its input channels, without the number of the anode
+    scale: list[float] = MISSING  # that each tag was divided by
+    tick_per_slice: int = MISSING
+    mask_thresh: float = MISSING
+    sort_chanids: bool = MISSING  # whether rows were channels in ascending order
+    onnx: bool = False
+    accept: list[str] = field(default_factory=list)
+
+
+@dataclass
+class PublishSettings:
+    """Everything that ``configs/deploy/publish.yaml`` holds."""
+
+    files: Any = MISSING  # the events that the published models were trained and measured on
+    run: str | None = None  # run to publish first; null: none
+    name: str | None = None  # that it is published under; null: the name of the run
+    zoo: str | None = None  # folder of the published models; null: models/ of this checkout
 
 
 @dataclass
@@ -133,6 +164,8 @@ def register() -> None:
     store.store(name="train_schema", node=TrainSettings)
     store.store(name="evaluate_schema", node=EvaluateSettings)
     store.store(name="export_schema", node=ExportSettings)
+    store.store(name="adopt_schema", node=AdoptSettings)
+    store.store(name="publish_schema", node=PublishSettings)
     store.store(name="predict_schema", node=PredictSettings)
     OmegaConf.register_new_resolver("len", len, replace=True)
     OmegaConf.register_new_resolver("shipped", lambda name: str(shipped(name)), replace=True)

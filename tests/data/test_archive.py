@@ -175,9 +175,12 @@ def test_digitized_frames_become_float32_in_channel_order(adc: NDArray[np.int16]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_the_same_frames_give_the_same_bytes(suffix: str, tmp_path: Path) -> None:
+def test_the_same_frames_give_the_same_bytes_at_any_time(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, other = tmp_path / f"one{suffix}", tmp_path / f"other{suffix}"
     write_archive(one, some_events())
+    monkeypatch.setattr("time.time", lambda: 2e9)
     write_archive(other, some_events())
     assert one.read_bytes() == other.read_bytes()
 
@@ -449,6 +452,15 @@ def test_a_tar_cut_between_two_members_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:offset])
     fault = fault_of(path)
     assert fault.startswith("damaged, truncated or no .tar after member 'summary_loose_lf0_10.npy'; copy it again (")
+
+
+def test_the_checksum_at_the_end_of_a_tar_is_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "frames.tar.gz"
+    write_archive(path, [(0, {"gauss0": frame_like(64, 500)})])
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1
+    path.write_bytes(content)
+    assert "CRC check failed" in fault_of(path)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

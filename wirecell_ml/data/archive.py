@@ -37,10 +37,10 @@ TARS: dict[str, Callable[[IO[bytes], Literal["rb", "wb"]], Any]] = {  # how each
 SUFFIXES = (".npz", ".zip", *TARS)
 TYPES = {"frame": np.float32, "channels": np.int32, "tickinfo": np.float64, "summary": np.float64}  # as written
 MEMBER = re.compile(rf"({'|'.join(TYPES)})_([ -~]+)_(-?[0-9]{{1,18}})\.npy")  # tags are printable ASCII, with _ or not
-MOST_BYTES = 4 << 30  # in one member; the 150 APAs of a far detector in one frame are less, and a zip bomb is more
+MOST_BYTES = 4 << 30  # in one member: the frame of one APA has 61 MB (2560 channels, 6000 ticks), a zip bomb any size
 BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError)  # a damaged archive
 STRANGE = (ArithmeticError, LookupError, MemoryError, RuntimeError, SyntaxError, TokenError, TypeError, ValueError)
-DAMAGE = (*BROKEN, *STRANGE)  # strange is a header of .npy, which numpy takes to Python's own parser
+DAMAGE = (*BROKEN, *STRANGE, Warning)  # strange: a .npy header, which numpy takes to Python's parser, and that may warn
 
 
 def is_archive(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """Model cards: everything a Wire-Cell job must set for a model, and everything a reader should know before it does."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,9 @@ def settings_table(card: Card) -> str:
         ("chan_pad_multiple", str(card.chan_pad_multiple), "any number of channels goes"),
         ("mask_thresh", f"{card.mask_thresh:g}", "a pixel is ROI where the probability is above"),
     ]
-    return "## What a job must set\n\n`dnnroi.jsonnet` sets all of it.\n\n" + table(("DNNROIFinding", "value", ""), rows)
+    return "## What a job must set\n\n`dnnroi.jsonnet` sets all of it.\n\n" + table(
+        ("DNNROIFinding", "value", ""), rows
+    )
 
 
 def brief(values: list[float]) -> str:
@@ -118,7 +121,9 @@ def metrics_table(card: Card) -> str:
         for plane, finders in planes.items()
         for finder, values in finders.items()
     ]
-    meanings = "\n".join(f"- {name}: {text['text']}" for name, text in card.metrics["definitions"].items() if name in names)
+    meanings = "\n".join(
+        f"- {name}: {text['text']}" for name, text in card.metrics["definitions"].items() if name in names
+    )
     head = f"## Metrics\n\n{card.metrics['events']} {card.metrics['split']} events that it never saw, threshold {card.metrics['threshold']:g}."
     return f"{head}\n\n{table(('plane', 'finder', *names), rows)}\n\n{meanings}"
 
@@ -147,7 +152,7 @@ def origin(card: Card) -> str:
     return "## Origin\n\n" + table(("", ""), rows)
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table."""
-    lines = [head, tuple("---" for _ in head), *rows]
+    lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -54,6 +54,10 @@ RULES: dict[str, tuple[str, str]] = {  # what is demanded, and what happens wher
         "every plane of every detector, odd sizes and a single slice go through",
         "the first plane of another size ends the job",
     ),
+    "ends": (
+        "the end of an image does not look like signal, at any number of slices",
+        "a readout of another length has a stripe of false ROIs at its end, in silence",
+    ),
     "chunks": (
         "channels may come in pieces (nchunks 1, 2, 3)",
         "a model that cannot take pieces ends the job when nchunks is raised to save memory",
@@ -71,6 +75,8 @@ RULES: dict[str, tuple[str, str]] = {  # what is demanded, and what happens wher
         "Wire-Cell runs another network than was measured, in silence",
     ),
 }
+LAST = 8  # slices that count as the end of an image
+FALSE = 0.02  # largest share of the pixels there that may be ROI in an image that ends there, and not in a longer one
 ONE_ANSWER = ("runs", "one tensor", "rank", "dtype", "shape", "contiguous")  # the others make no sense without these
 
 
@@ -153,7 +159,9 @@ def reason(error: Exception) -> str:
 
 def example(size: Size, subject: Subject, seed: int = 0) -> Tensor:
     """Return an image as C++ would make it: noise of 250 electrons, and a straight track that flags mark with 4000."""
-    noise = torch.randn((1, subject.num_tags, size.channels, size.slices), generator=torch.Generator().manual_seed(seed))
+    noise = torch.randn(
+        (1, subject.num_tags, size.channels, size.slices), generator=torch.Generator().manual_seed(seed)
+    )
     image = torch.zeros_like(noise)
     image[:, 0] = 250 * noise[:, 0]
     channels = torch.arange(size.channels)
@@ -219,7 +227,9 @@ def probability(subject: Subject, _: Callable[[], None]) -> str:
 
 def evaluation_mode(subject: Subject, _: Callable[[], None]) -> str:
     """Return how evaluation mode was seen: in the flags of the modules, or frozen into the graph."""
-    training = [name or "the model" for name, part in subject.module.named_modules() if getattr(part, "training", False)]
+    training = [
+        name or "the model" for name, part in subject.module.named_modules() if getattr(part, "training", False)
+    ]
     if training:
         broken(f"{len(training)} of its modules are in training mode, '{training[-1]}' for one")
     nodes = trained_nodes(subject.module)
@@ -260,12 +270,28 @@ def any_size(subject: Subject, advance: Callable[[], None]) -> str:
         try:
             got = tuple(answer(subject, size).shape)
         except Exception as error:
-            raise BrokenRule(f"{size.channels} channels x {size.slices} slices ({size.whose}): {reason(error)}") from error
+            raise BrokenRule(
+                f"{size.channels} channels x {size.slices} slices ({size.whose}): {reason(error)}"
+            ) from error
         if got != (1, 1, size.channels, size.slices):
             broken(f"{size.channels} channels x {size.slices} slices ({size.whose}) came back as {got}")
         advance()
     last = subject.sizes[-1]
     return f"{len(subject.sizes)} sizes up to {last.channels} channels x {last.slices} slices ({last.whose})"
+
+
+def ends(subject: Subject, _: Callable[[], None]) -> str:
+    """Return the largest share of pixels that become ROI because the image ends there, over 16 lengths."""
+    long = example(Size(min(subject.plane.channels, 128), 240, ""), subject)
+    reference = subject.module(long)[0, 0] > subject.mask_thresh
+    shares = {}
+    for slices in range(193, 209):
+        roi = subject.module(long[..., :slices].contiguous())[0, 0] > subject.mask_thresh
+        last = slice(slices - LAST, slices)
+        shares[slices] = float((roi[:, last] & ~reference[:, last]).float().mean())
+    worst = max(shares, key=lambda slices: shares[slices])
+    seen = f"at most {shares[worst]:.1%} of the last {LAST} slices become ROI, where there are {worst}"
+    return seen if shares[worst] <= FALSE else broken(seen.removeprefix("at most "))
 
 
 def chunks(subject: Subject, _: Callable[[], None]) -> str:
@@ -276,7 +302,9 @@ def chunks(subject: Subject, _: Callable[[], None]) -> str:
     for number in (2, 3):
         parts = torch.cat([subject.module(piece.clone()) for piece in image.chunk(number, dim=2)], dim=2)
         flipped = float(((parts > subject.mask_thresh) != (whole > subject.mask_thresh)).float().mean())
-        seen.append(f"{number} pieces change {flipped:.2%} of the mask, probabilities by up to {difference(parts, whole):.2g}")
+        seen.append(
+            f"{number} pieces change {flipped:.2%} of the mask, probabilities by up to {difference(parts, whole):.2g}"
+        )
     return "; ".join(seen)
 
 
@@ -305,7 +333,7 @@ def threads(subject: Subject, _: Callable[[], None]) -> str:
         moved = max(difference(reference, one) for one in pool.map(lambda _: called(subject, image), range(2)))
     if moved > PARITY:
         broken(f"two callers at once move the answer by {moved:.3g}")
-    return ", ".join(f"{time:.2g} s on {number} thread{'s'[:number - 1]}" for number, time in seconds.items())
+    return ", ".join(f"{time:.2g} s on {number} thread{'s'[: number - 1]}" for number, time in seconds.items())
 
 
 def called(subject: Subject, image: Tensor) -> Tensor:
@@ -352,6 +380,7 @@ CHECKS: dict[str, Callable[[Subject, Callable[[], None]], str]] = {
     "memory of calls": memory_of_calls,
     "input untouched": input_untouched,
     "any size": any_size,
+    "ends": ends,
     "chunks": chunks,
     "batch": batch,
     "threads": threads,

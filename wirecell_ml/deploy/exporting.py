@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,14 @@ from rich.progress import Progress
 from wirecell_ml import __version__
 from wirecell_ml.deploy import torchscript
 from wirecell_ml.deploy.card import Card, read_card
-from wirecell_ml.deploy.contract import CHECKS, Outcome, Size, Subject, check_contract
+from wirecell_ml.deploy.contract import CHECKS, RULES, Outcome, Size, Subject, check_contract
 from wirecell_ml.deploy.replay import replay_shipped
 from wirecell_ml.deploy.snippets import jsonnet, triton_config
 from wirecell_ml.deploy.source import Source, load_source
-from wirecell_ml.errors import ConfigError, DataError, RunError
+from wirecell_ml.errors import ConfigError, DataError, RunError, suggest
 from wirecell_ml.models import RoiFinder
 from wirecell_ml.paths import shipped
-from wirecell_ml.provenance import config_digest, git_commit
+from wirecell_ml.provenance import git_commit
 from wirecell_ml.schema import Detector, load_flat
 
 log = logging.getLogger(__name__)
@@ -34,25 +35,40 @@ MODEL = "model.ts"
 SLICES_OF_OTHERS = 600  # where a detector's config gives no readout_ticks
 
 
-def export_run(run: str, output: Path | None, onnx: bool = False) -> Path:
+@dataclass(frozen=True)
+class Options:
+    """What may be chosen of an export."""
+
+    onnx: bool = False  # write model.onnx, too
+    accept: tuple[str, ...] = ()  # rules that may be broken; the card says so
+
+    def __post_init__(self) -> None:
+        unknown = [rule for rule in self.accept if rule not in RULES]
+        if unknown:
+            raise ConfigError(f"accept: there is no rule '{unknown[0]}'.{suggest(unknown[0], RULES)}")
+
+
+def export_run(run: str, output: Path | None, options: Options) -> Path:
     """Write the folder of a run or a published model and return it.
 
     Raises RunError, and leaves no folder, where the model breaks the contract with Wire-Cell.
     """
     source = load_source(run)
     default = Path("exports") / source.name if not Path(run).is_dir() else Path(run) / "export"
-    return write_export(source, output or default, onnx)
+    return write_export(source, output or default, options)
 
 
-def write_export(source: Source, folder: Path, onnx: bool) -> Path:
+def write_export(source: Source, folder: Path, options: Options) -> Path:
     """Write model, card, jsonnet and Triton config of a trained network to ``folder``, all or nothing."""
     if not re.fullmatch(r"[\w.-]+", source.name):
-        raise ConfigError(f"name: '{source.name}' must be letters, digits, '_', '-' and '.': jobs and files are called by it")
+        raise ConfigError(
+            f"name: '{source.name}' must be letters, digits, '_', '-' and '.': jobs and files are called by it"
+        )
     unfinished = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
-        fill_export(source, unfinished, onnx)
+        fill_export(source, unfinished, options)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(unfinished, folder)  # noqa: PTH105
     finally:
@@ -61,19 +77,19 @@ def write_export(source: Source, folder: Path, onnx: bool) -> Path:
     return folder
 
 
-def fill_export(source: Source, folder: Path, onnx: bool) -> None:
+def fill_export(source: Source, folder: Path, options: Options) -> None:
     """Write everything about a trained network; raises RunError where it breaks the contract."""
     digest = torchscript.save(torchscript.compiled(source.finder), folder / MODEL)
     card = describe(source, digest, (folder / MODEL).stat().st_size)
     module = torchscript.load(folder / MODEL)
     outcomes = report(subject_of(module, card, source.finder))
-    refuse_broken(outcomes, source.name)
+    refuse_broken(outcomes, source.name, options.accept)
     card.contract = [{"rule": one.rule, "passed": one.passed, "seen": one.seen} for one in outcomes]
     card.replay = replay_shipped(module, card)
     card.write(folder)
     (folder / "dnnroi.jsonnet").write_text(jsonnet(card))
     (folder / "config.pbtxt").write_text(triton_config(card))
-    if onnx:
+    if options.onnx:
         write_onnx(source.finder, card, folder / "model.onnx")
 
 
@@ -98,9 +114,9 @@ def check_digest(model: Path, card: Card) -> None:
         )
 
 
-def refuse_broken(outcomes: Sequence[Outcome], name: str) -> None:
-    """Raise RunError where a rule is broken."""
-    bad = [outcome.rule for outcome in outcomes if outcome.passed is False]
+def refuse_broken(outcomes: Sequence[Outcome], name: str, accept: Sequence[str] = ()) -> None:
+    """Raise RunError where a rule is broken that is not accepted as broken."""
+    bad = [outcome.rule for outcome in outcomes if outcome.passed is False and outcome.rule not in accept]
     if bad:
         raise RunError(f"{name} breaks the contract with Wire-Cell: {', '.join(bad)}. What was seen is above")
 
@@ -166,7 +182,7 @@ def describe(source: Source, digest: str, num_bytes: int) -> Card:
         input_scale=1.0,
         scale_inside=list(map(float, cfg.data.scale)),
         mask_thresh=float(cfg.task.threshold),
-        sort_chanids=True,  # our readers order channels by their idents
+        sort_chanids=source.sort_chanids,
         model={"file": MODEL, "sha256": digest, "bytes": num_bytes, "torch": version("torch")},
         training=training(source),
         metrics=held_out(source.metrics),
@@ -181,14 +197,10 @@ def stem(tag: str, detector: Detector | DictConfig) -> str:
 
 def training(source: Source) -> dict[str, Any]:
     """Return what was trained, with what, on what."""
-    known = source.provenance
-    return {
-        "commit": known.get("commit"),
-        "config_digest": config_digest(source.cfg),
-        "data_digest": known.get("data_digest"),
-        "trained": known.get("written"),
-        "exported_by": f"wirecell_ml {__version__}, commit {git_commit()}",
-    }
+    names = {"commit": "commit", "config_digest": "config_digest", "data_digest": "data_digest", "written": "trained"}
+    known = {ours: source.provenance[theirs] for theirs, ours in names.items() if theirs in source.provenance}
+    adopted: dict[str, Any] = source.provenance.get("adopted", {})
+    return known | adopted | {"exported_by": f"wirecell_ml {__version__}, commit {git_commit()}"}
 
 
 def held_out(metrics: dict[str, Any] | None) -> dict[str, Any]:
@@ -215,7 +227,11 @@ def limits(source: Source) -> list[str]:
         f"libtorch older than {version('torch')} may not read the file",
         "the charge is read off the deconvolution inside the ROIs, less a straight baseline, as DNNROIFinding does it",
     ]
-    return found if source.metrics else [*found, "no metrics of events that it never saw: run wirecell_ml.evaluate, export again"]
+    return (
+        found
+        if source.metrics
+        else [*found, "no metrics of events that it never saw: run wirecell_ml.evaluate, export again"]
+    )
 
 
 def write_onnx(finder: RoiFinder, card: Card, path: Path) -> None:
@@ -224,7 +240,9 @@ def write_onnx(finder: RoiFinder, card: Card, path: Path) -> None:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ConfigError(f"onnx=true wants packages that are not installed: pip install 'wirecell_ml[onnx]' ({error})") from error
+        raise ConfigError(
+            f"onnx=true wants packages that are not installed: pip install 'wirecell_ml[onnx]' ({error})"
+        ) from error
     image = torch.zeros(1, len(card.intags), 64, 96)
     sizes = {0: "batch", 2: "channel", 3: "slice"}
     torch.onnx.export(

@@ -72,7 +72,9 @@ def predict_files(cfg: DictConfig) -> list[Path]:
         for path in files:
             target = output / f"{stem(path)}-{predictor.card.outtag}.{cfg.format}"
             if done.get(target.name) != identity(path) or not target.is_file():
-                predict_file(path, target, predictor, lambda: bar.update(work, events=bar.tasks[0].fields["events"] + 1))
+                predict_file(
+                    path, target, predictor, lambda: bar.update(work, events=bar.tasks[0].fields["events"] + 1)
+                )
                 done[target.name] = identity(path)
                 write_record(output, predictor.record(), done)
             bar.advance(work)
@@ -151,7 +153,14 @@ def predict_event(ident: int, frames: Mapping[str, Frame], predictor: Predictor,
     if predictor.pictures:
         for plane in card.planes:
             picture = target.with_name(f"{target.name.partition('.')[0]}-{ident}-{plane}.png")
-            draw(picture, found[plane], channels[plane], frames[chosen.charge_tag], f"event {ident}, plane {plane}", predictor)
+            draw(
+                picture,
+                found[plane],
+                channels[plane],
+                frames[chosen.charge_tag],
+                f"event {ident}, plane {plane}",
+                predictor,
+            )
     every = np.concatenate(list(channels.values()))
     order = np.argsort(every)
     samples = np.concatenate([one.charge for one in found.values()])[order]

@@ -52,11 +52,15 @@ def run_plane(
     tags, channels = tags_of(card, chosen), rows(card, plane, chosen.apa)
     missing = [tag for tag in tags if tag not in frames]
     if missing:
-        raise DataError(f"no waveforms tagged '{missing[0]}', which Wire-Cell would take as zeros.{suggest(missing[0], frames)}")
+        raise DataError(
+            f"no waveforms tagged '{missing[0]}', which Wire-Cell would take as zeros.{suggest(missing[0], frames)}"
+        )
     check_frames({tag: frames[tag] for tag in tags}, plane, channels, chosen)
     per_column = columns_to_ticks(frames[tags[0]].period_ns, card.tick_ns)
     if card.tick_per_slice % per_column:
-        raise DataError(f"columns of {per_column} ticks make no slices of {card.tick_per_slice}, which '{card.name}' wants")
+        raise DataError(
+            f"columns of {per_column} ticks make no slices of {card.tick_per_slice}, which '{card.name}' wants"
+        )
     settings = Settings(
         intags=tuple(tags[:-1]),
         decon_charge_tag=chosen.charge_tag,
@@ -74,7 +78,9 @@ def check_frames(frames: Mapping[str, Frame], plane: str, channels: Channels, ch
     """Raise DataError where waveforms do not belong together, are of other channels, or are all zero."""
     grids = {(frame.time_ns, frame.period_ns) for frame in frames.values()}
     if len(grids) > 1:
-        raise DataError(f"tags {', '.join(frames)} differ in time or tick: {sorted(grids)} ns; they are not of one event")
+        raise DataError(
+            f"tags {', '.join(frames)} differ in time or tick: {sorted(grids)} ns; they are not of one event"
+        )
     for tag, frame in frames.items():
         held = np.isin(frame.channels, channels)
         if not held.any():
@@ -110,7 +116,9 @@ def wire_order(detector: str, plane: str) -> Channels:
             f"the wire-attachment order of plane {plane} of {detector} is not known; give it as wire_order in "
             f"configs/detector/{detector}.yaml, or train and run with sort_chanids"
         )
-    runs = [np.arange(first, last + step, step) for first, last in order[plane] for step in [1 if last >= first else -1]]
+    runs = [
+        np.arange(first, last + step, step) for first, last in order[plane] for step in [1 if last >= first else -1]
+    ]
     return np.concatenate(runs).astype(np.int32)
 
 

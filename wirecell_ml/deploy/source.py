@@ -23,6 +23,7 @@ class Source:
     finder: RoiFinder
     metrics: dict[str, Any] | None  # of events it never saw
     provenance: dict[str, Any]
+    sort_chanids: bool = True  # rows by channel ident, as our readers order them
 
 
 def load_source(run: str) -> Source:

@@ -22,12 +22,15 @@ def compiled(module: nn.Module) -> torch.jit.ScriptModule:
     Raises DataError for a module that TorchScript cannot express.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch would rather have torch.export; WCT loads TorchScript
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # torch would rather have torch.export; WCT loads TorchScript
         try:
-            return torch.jit.freeze(torch.jit.script(module.eval()), optimize_numerics=False)
+            frozen: torch.jit.ScriptModule = torch.jit.freeze(torch.jit.script(module.eval()), optimize_numerics=False)
         except (RuntimeError, torch.jit.frontend.FrontendError) as error:
             reason = str(error).strip().splitlines()[0]
             raise DataError(f"{type(module).__name__} cannot be written as TorchScript: {reason}") from error
+    return frozen
 
 
 def save(module: torch.jit.ScriptModule, path: Path) -> str:
@@ -58,10 +61,13 @@ def load(path: Path) -> torch.jit.ScriptModule:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
-            return torch.jit.load(str(path), map_location="cpu")
+            module: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
         except (RuntimeError, ValueError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise DataError(f"{path}: damaged, or written by a newer torch than {torch.__version__} ({reason})") from error
+            raise DataError(
+                f"{path}: damaged, or written by a newer torch than {torch.__version__} ({reason})"
+            ) from error
+    return module
 
 
 def check_archive(path: Path) -> None:

@@ -55,8 +55,7 @@ def adopt(state: Mapping[str, Tensor], norm: Norm) -> Adopted:
     """Return our network that computes, up to the sigmoid, what the network of ``state`` computes.
 
     The published Pytorch-UNet networks ran BatchNorm in training mode on one image at a time: that is ``instance``.
-    ``batch`` takes the running statistics, for networks that ran in eval mode. Our U-ResNet pads an image to whole
-    halvings and theirs does not: the published one agrees with ours on images of multiples of 8 both ways.
+    ``batch`` takes the running statistics, for networks that ran in eval mode.
     """
     if norm not in get_args(Norm):
         raise ConfigError(f"norm: '{norm}' is not known.{suggest(norm, get_args(Norm))}")

@@ -27,6 +27,10 @@ DEFINITIONS: Mapping[str, Mapping[str, str | int]] = {
         "Traditional: its own charge",
     },
     "charge_inside": {"version": 1, "text": "true charge inside the ROIs / all true charge"},
+    "steep": {
+        "version": 1,
+        "text": "counted on the channels where a true track with theta_xz above 80 degrees has a true pixel",
+    },
     "roi": {"version": 1, "text": "a maximal run of pixels above threshold along one channel"},
     "matching_exact": {
         "version": 1,

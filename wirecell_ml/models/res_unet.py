@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from wirecell_ml.models.blocks import Norm, norm_layer, pad_small, pad_to_multiple, upsample_to
+from wirecell_ml.models.blocks import Norm, norm_layer, pad_small, upsample_to
 
 
 class UResNet(nn.Module):
@@ -26,8 +26,7 @@ class UResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (batch, tag, channel, tick)
         """Return the logit of "signal here", (batch, 1, channel, tick)."""
         channels, ticks = x.shape[-2:]
-        x = pad_to_multiple(pad_small(x, self.smallest), self.smallest)
-        x = self.stem(x)
+        x = self.stem(pad_small(x, self.smallest))
         skips: list[Tensor] = []
         for down in self.downs:
             skips.append(x)

@@ -12,6 +12,8 @@ class RoiFinder(nn.Module):
     ``scale`` divides the waveform of each tag, in electrons per tick, as it did in the training.
     """
 
+    scale: Tensor
+
     def __init__(self, network: nn.Module, scale: Sequence[float]) -> None:
         super().__init__()
         self.network = network

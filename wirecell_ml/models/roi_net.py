@@ -26,13 +26,13 @@ class RoiNet(nn.Module):
         self.decoders = nn.ModuleList(conv_norm_relu(width, width, norm) for width in reversed(widths[:-1]))
         self.head = nn.Conv2d(widths[0], 4, 1)
         self.multiple = 2 ** len(widths)
+        self.margin = 4  # slices of zeros after an image, at least, as in the training: without, noise there looks true
 
     def forward(self, x: Tensor) -> Tensor:  # (batch, tag, channel, tick)
         """Return the logit of "signal here", (batch, 1, channel, tick)."""
         channels, ticks = x.shape[-2:]
-        x = F.pixel_unshuffle(
-            pad_to_multiple(pad_small(x, self.multiple), self.multiple), 2
-        )  # (batch, 4 tag, channel / 2, tick / 2)
+        x = pad_to_multiple(F.pad(pad_small(x, self.multiple), [0, self.margin]), self.multiple)
+        x = F.pixel_unshuffle(x, 2)  # (batch, 4 tag, channel / 2, tick / 2)
         x = self.stem(x)
         skips: list[Tensor] = []
         for encoder, down in zip(self.encoders, self.downs, strict=False):  # there is one encoder more

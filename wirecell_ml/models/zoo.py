@@ -54,7 +54,9 @@ def check_digests(folder: Path, digests: dict[str, str]) -> None:
         if not path.is_file():
             raise DataError(f"{path}: no such file; get the published model again")
         if hashlib.sha256(path.read_bytes()).hexdigest() != digests[file]:
-            raise DataError(f"{path}: not the file that was published, its SHA-256 differs from index.toml; get it again")
+            raise DataError(
+                f"{path}: not the file that was published, its SHA-256 differs from index.toml; get it again"
+            )
 
 
 def load_folder(folder: Path) -> RoiFinder:
@@ -86,7 +88,9 @@ def load_weights(path: Path, network: nn.Module) -> dict[str, Any]:
     mine = network.state_dict()
     different = sorted(set(map(shape, weights.items())) ^ set(map(shape, mine.items())))
     if different:
-        raise DataError(f"{path}: not the weights of its config.yaml: '{different[0][0]}' differs, and {len(different)} in all")
+        raise DataError(
+            f"{path}: not the weights of its config.yaml: '{different[0][0]}' differs, and {len(different)} in all"
+        )
     return weights
 
 
