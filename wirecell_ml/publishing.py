@@ -1,18 +1,14 @@
 """Publishing: a run becomes an entry of the zoo, and all entries are measured, described and compared again."""
 
 import csv
-import json
 import logging
 import re
 import shutil
 import tempfile
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from safetensors.torch import save_file
 
@@ -26,7 +22,6 @@ from wirecell_ml.deploy.torchscript import sha256
 from wirecell_ml.errors import ConfigError, RunError
 from wirecell_ml.evaluation import Evaluator, evaluate, make_evaluator
 from wirecell_ml.models import zoo
-from wirecell_ml.paths import shipped
 from wirecell_ml.schema import checked, load_flat
 from wirecell_ml.training import build_task, load_checkpoint
 
@@ -43,7 +38,8 @@ Published networks. Each folder holds a flat config, split, weights, metrics, fi
 ```python
 from wirecell_ml import load_published
 
-finder = load_published("{name}")  # SHA-256 checked; electrons per tick (1, {tags}, channel, slice) -> probability (1, 1, channel, slice)
+finder = load_published("{name}")  # its SHA-256 is checked
+probability = finder(images)  # (1, {tags}, channel, slice), electrons per tick -> (1, 1, channel, slice)
 ```
 
 `python -m wirecell_ml.export run={name}` writes its TorchScript, card and jsonnet for Wire-Cell,
@@ -184,7 +180,7 @@ def comparison(cards: dict[str, Card], metrics: dict[str, Any]) -> str:
     ]
     rows += traditional_rows(metrics)
     text = (
-        "\nSeconds are for one plane of 800 channels and 6000 ticks, as TorchScript, on the machine that wrote this table; "
+        "\nSeconds are for one plane of 800 channels and 6000 ticks, as TorchScript, on the machine that wrote this; "
         "metrics are of test events that the network never saw, at its threshold. Definitions: each `metrics.json`.\n"
     )
     return f"{text}\n{table(head, rows)}\n"
@@ -192,7 +188,7 @@ def comparison(cards: dict[str, Card], metrics: dict[str, Any]) -> str:
 
 def latency(card: Card) -> str:
     """Return the seconds that a plane took when the model was checked."""
-    return next(one["seen"] for one in card.contract if one["rule"] == "threads")
+    return str(next(one["seen"] for one in card.contract if one["rule"] == "threads"))
 
 
 def finders(planes: dict[str, Any], finder: str) -> list[tuple[str, dict[str, float]]]:
@@ -207,7 +203,7 @@ def numbers(values: dict[str, float]) -> tuple[str, ...]:
 
 def traditional_rows(metrics: dict[str, Any], part: str = "planes") -> list[tuple[str, ...]]:
     """Return the rows of the traditional ROIs, once for each set of events."""
-    seen = {}
+    seen: dict[tuple[str, ...], int] = {}
     for held in metrics.values():
         for plane, values in finders(held[part], "traditional"):
             seen.setdefault((plane, *numbers(values)), len(held["events"]))

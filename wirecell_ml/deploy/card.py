@@ -124,7 +124,8 @@ def metrics_table(card: Card) -> str:
     meanings = "\n".join(
         f"- {name}: {text['text']}" for name, text in card.metrics["definitions"].items() if name in names
     )
-    head = f"## Metrics\n\n{card.metrics['events']} {card.metrics['split']} events that it never saw, threshold {card.metrics['threshold']:g}."
+    events = f"{card.metrics['events']} {card.metrics['split']} events"
+    head = f"## Metrics\n\n{events} that it never saw, threshold {card.metrics['threshold']:g}."
     return f"{head}\n\n{table(('plane', 'finder', *names), rows)}\n\n{meanings}"
 
 

@@ -35,11 +35,11 @@ RULES: dict[str, tuple[str, str]] = {  # what is demanded, and what happens wher
     ),
     "probability": (
         "the answer is finite, from 0 to 1",
-        "C++ applies no sigmoid: the mask is answer > mask_thresh, so logits give wrong ROIs in silence, NaN gives none",
+        "C++ applies no sigmoid: the mask is answer > mask_thresh, so logits give wrong ROIs and NaN none, in silence",
     ),
     "evaluation mode": (
         "the model was saved in evaluation mode",
-        "TorchService never calls eval(), TorchTensorSetService does: dropout and batch statistics differ between them, "
+        "TorchService never calls eval(), TorchTensorSetService does: dropout and batch statistics differ there, "
         "in silence",
     ),
     "memory of calls": (
@@ -125,7 +125,7 @@ class BrokenRule(Exception):  # noqa: N818  (the outcome of a check, not an erro
 
 
 def check_contract(subject: Subject, advance: Callable[[], None] = lambda: None) -> Iterator[Outcome]:
-    """Yield the outcome of every rule that applies to ``subject``; ``advance`` is called after each step of the work."""
+    """Yield the outcome of every rule that applies to ``subject``; ``advance`` is called after each step."""
     checks = dict(CHECKS) if subject.trained is not None else {k: v for k, v in CHECKS.items() if k != "parity"}
     whole = True
     for rule, check in checks.items():

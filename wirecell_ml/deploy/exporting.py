@@ -109,8 +109,8 @@ def check_digest(model: Path, card: Card) -> None:
     wanted = card.model.get("sha256")
     if wanted and torchscript.sha256(model) != wanted:
         raise DataError(
-            f"{model}: not the file that its card '{card.name}' describes, the SHA-256 differs. Export again, or give the "
-            "card of this file with card=…"
+            f"{model}: not the file that its card '{card.name}' describes, the SHA-256 differs. Export again, or give "
+            "the card of this file with card=…"
         )
 
 
@@ -222,8 +222,8 @@ def limits(source: Source) -> list[str]:
     """Return where the model was not tried."""
     cfg, planes = source.cfg, " and ".join(source.cfg.data.planes)
     found = [
-        f"trained and measured on anode {cfg.detector.apa} of {cfg.detector.name}, planes {planes}, and on nothing else",
-        f"slices of {cfg.data.tick_per_slice} ticks of {cfg.detector.tick_ns:g} ns; another tick_per_slice is another image",
+        f"trained and measured on anode {cfg.detector.apa} of {cfg.detector.name}, planes {planes}, only",
+        f"slices of {cfg.data.tick_per_slice} ticks of {cfg.detector.tick_ns:g} ns; other ticks make other images",
         f"libtorch older than {version('torch')} may not read the file",
         "the charge is read off the deconvolution inside the ROIs, less a straight baseline, as DNNROIFinding does it",
     ]
@@ -251,7 +251,7 @@ def write_onnx(finder: RoiFinder, card: Card, path: Path) -> None:
         str(path),
         input_names=["images"],
         output_names=["probability"],
-        dynamic_shapes={"images": {axis: torch.export.Dim.DYNAMIC for axis in sizes}},
+        dynamic_shapes={"images": dict.fromkeys(sizes, torch.export.Dim.DYNAMIC)},
         dynamo=True,
         verbose=False,
     )

@@ -1,4 +1,4 @@
-"""What Wire-Cell's DNNROIFinding does around a network, step by step (wire-cell-toolkit, pytorch/src/DNNROIFinding.cxx).
+"""What DNNROIFinding does around a network, step by step (wire-cell-toolkit, pytorch/src/DNNROIFinding.cxx).
 
 Images are (channel, tick) or (channel, slice), float32; charges are electrons per tick.
 """

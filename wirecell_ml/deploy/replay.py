@@ -85,13 +85,13 @@ def check_frames(frames: Mapping[str, Frame], plane: str, channels: Channels, ch
         held = np.isin(frame.channels, channels)
         if not held.any():
             raise DataError(
-                f"'{tag}' holds channels {frame.channels.min()}..{frame.channels.max()}, none of plane {plane} of anode "
-                f"{chosen.apa}, {channels.min()}..{channels.max()}. Set apa=…, or take the model of this detector"
+                f"'{tag}' holds channels {frame.channels.min()}..{frame.channels.max()}, none of plane {plane} of "
+                f"anode {chosen.apa}, {channels.min()}..{channels.max()}. Set apa=…, or take the model of this detector"
             )
         if not chosen.accept_zeros and not frame.samples[held].any():
             raise DataError(
-                f"'{tag}' is zero in all of plane {plane}, and a network makes nothing of that. Was debug output on in the "
-                "signal-processing job? Set zeros=accept to go on as Wire-Cell does"
+                f"'{tag}' is zero in all of plane {plane}, and a network makes nothing of that. Was debug output on in "
+                "the signal-processing job? Set zeros=accept to go on as Wire-Cell does"
             )
 
 
