@@ -36,7 +36,11 @@ benchmark: $(READY)  ## Print the tables of tests/benchmarks: data path, network
 	$(BIN)/python -m tests.benchmarks.networks
 	$(BIN)/python -m tests.benchmarks.start_up
 
+EVENTS ?= data
+zoo: $(READY)  ## Measure all of models/ again; write cards, figures and the table (EVENTS=folder of the 80 events)
+	$(BIN)/python -m wirecell_ml.publish files=$(EVENTS)
+
 clean:  ## Remove .venv and what the tools left (runs/ stays)
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup train test lint format benchmark clean
+.PHONY: help setup train test lint format benchmark zoo clean

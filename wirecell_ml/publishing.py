@@ -1,11 +1,13 @@
 """Publishing: a run becomes an entry of the zoo, and all entries are measured, described and compared again."""
 
 import csv
+import json
 import logging
 import re
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +107,10 @@ def describe(entry: Path, files: Any) -> None:
         shutil.rmtree(entry / "figures", ignore_errors=True)
         shutil.copytree(measured, entry / "figures")
         exported = export_run(str(entry), Path(place) / "export", Options())
-        for file in ("card.json", "dnnroi.jsonnet"):
-            shutil.copyfile(exported / file, entry / file)
+        shutil.copyfile(exported / "dnnroi.jsonnet", entry / "dnnroi.jsonnet")
+        card = read_card(exported / "card.json")
+    card.model = {"weights_sha256": sha256(entry / "weights.safetensors"), "torch": card.model["torch"]}
+    (entry / "card.json").write_text(json.dumps(asdict(card), indent=1) + "\n")
     (entry / "README.md").write_text(page(entry))
 
 
@@ -165,7 +169,7 @@ def overview(folder: Path, names: Sequence[str]) -> str:
 
 def comparison(cards: dict[str, Card], metrics: dict[str, Any]) -> str:
     """Return the table of all networks, by plane."""
-    head = ("model", "network", "parameters", "seconds a plane", "plane", "Dice", "ROI efficiency", "ROI purity")
+    head = ("model", "network", "parameters", "time of a plane", "plane", "Dice", "ROI efficiency", "ROI purity")
     rows = [
         (
             f"[{name}]({name}/README.md)",
@@ -180,8 +184,9 @@ def comparison(cards: dict[str, Card], metrics: dict[str, Any]) -> str:
     ]
     rows += traditional_rows(metrics)
     text = (
-        "\nSeconds are for one plane of 800 channels and 6000 ticks, as TorchScript, on the machine that wrote this; "
-        "metrics are of test events that the network never saw, at its threshold. Definitions: each `metrics.json`.\n"
+        "\nMetrics are of test events that the network never saw, at its threshold; their definitions are in each "
+        "`metrics.json`.\nTimes are of one plane of 800 channels and 6000 ticks, as TorchScript, on the CPU that wrote "
+        "this.\n"
     )
     return f"{text}\n{table(head, rows)}\n"
 

@@ -10,8 +10,8 @@ JSONNET = """\
 //   local {identifier} = import 'dnnroi.jsonnet';
 //   local rois = {identifier}(anode);      // a pnode: one frame in, one frame out, tagged '{outtag}<anode>'
 //
-// Put this folder on WIRECELL_PATH, or give the model's path. The frame must hold these tags, each with the number of the
-// anode at its end; a missing one is zeros and no error: {tags}
+// Put this folder on WIRECELL_PATH, or give the path of the model. The frame must hold these tags, each with the
+// number of the anode at its end; a missing one is zeros and no error: {tags}
 local g = import 'pgraph.jsonnet';
 local wc = import 'wirecell.jsonnet';
 

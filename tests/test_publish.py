@@ -1,0 +1,86 @@
+"""Publishing: a run enters the zoo, whose cards, metrics and tables one command writes, and writes alike again."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Ended, Entry, WriteEvents
+from tests.test_bad_input import refused
+from wirecell_ml import publish
+from wirecell_ml.deploy.card import read_card
+from wirecell_ml.models import zoo
+from wirecell_ml.paths import shipped
+from wirecell_ml.publishing import overview, page
+
+ZOO = shipped("models")
+NAMES = sorted(zoo.read_index(ZOO))
+TIMES = re.compile(r'[\d.e-]+ s on \d+ threads?|"?exported_by"?.*')  # what no two calls share
+
+
+@pytest.fixture
+def run_publish(entry: Callable[..., Ended], tmp_path: Path) -> Entry:
+    places = (f"files={tmp_path / 'files'}", f"zoo={tmp_path / 'zoo'}")
+    return lambda *settings: entry(publish.main, *places, *settings)
+
+
+def contents(folder: Path) -> dict[str, str | bytes]:
+    """Return the files of a zoo, without times."""
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {
+        name: path.read_bytes() if path.suffix in (".png", ".safetensors") else TIMES.sub("", path.read_text())
+        for name, path in files.items()
+    }
+
+
+def test_a_published_run_is_written_alike_again(
+    write_events: WriteEvents, run_train: Entry, run_publish: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wirecell_ml.publishing.Options", lambda: publishing_options())
+    write_events("0", range(6))
+    assert run_train(f"hydra.run.dir={tmp_path / 'run'}", "logger=default", "evaluation.figures=true").status == 0
+    ended = run_publish(f"run={tmp_path / 'run'}", "name=tiny")
+    assert ended.status == 0, ended
+    first = contents(tmp_path / "zoo")
+    assert {"README.md", "index.toml", "tiny/README.md", "tiny/card.json", "tiny/metrics.json"} <= set(first)
+    assert run_publish().status == 0
+    again = contents(tmp_path / "zoo")
+    assert [name for name in first if first[name] != again.get(name)] == []
+
+
+def publishing_options() -> object:
+    """Return the options under which a network of one step of training is exported."""
+    from wirecell_ml.deploy.exporting import Options
+
+    return Options(accept=("ends",))
+
+
+def test_a_run_that_has_not_ended_is_refused(run_publish: Entry, tmp_path: Path) -> None:
+    refused(run_publish(f"run={tmp_path}"), "is missing. Give the directory of a training that has ended")
+
+
+def test_an_empty_zoo_is_refused(run_publish: Entry, tmp_path: Path) -> None:
+    (tmp_path / "zoo").mkdir()
+    refused(run_publish(), "no published model here yet")
+
+
+def test_there_are_three_published_networks() -> None:
+    assert len(NAMES) >= 3
+
+
+def test_the_table_of_the_zoo_is_that_of_its_cards_and_metrics() -> None:
+    assert (ZOO / "README.md").read_text() == overview(ZOO, NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_is_that_of_its_card(name: str) -> None:
+    assert (ZOO / name / "README.md").read_text() == page(ZOO / name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_published_card_holds_every_rule_and_the_metrics(name: str) -> None:
+    card = read_card(ZOO / name / "card.json")
+    assert [one["rule"] for one in card.contract if not one["passed"]] == []
+    assert card.metrics["planes"] == json.loads((ZOO / name / "metrics.json").read_text())["planes"]
