@@ -1,7 +1,7 @@
 """Export: from a run, or a published model, to a folder that a Wire-Cell job can use."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,16 +32,16 @@ def run(write_events: WriteEvents, run_train: Entry, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run_export(entry: RunMain) -> Entry:
-    """Export with any result at the ends of images: a network of one step of training has not learned them."""
+    """Export; a network of one step of training has not learned the ends of images, hence accept=[ends] below."""
     return lambda *settings: entry(export.main, *settings)
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Export the published RoiNet once, by the function that the entry calls."""
     from wirecell_ml.deploy.exporting import Options, export_run
 
-    yield export_run("roinet_pdsp", tmp_path_factory.mktemp("export") / "roinet_pdsp", Options())
+    return export_run("roinet_pdsp", tmp_path_factory.mktemp("export") / "roinet_pdsp", Options())
 
 
 def test_a_run_becomes_a_folder_with_model_card_and_snippets(run: Path, run_export: Entry) -> None:
@@ -88,7 +88,7 @@ def test_a_check_of_the_exported_file_with_its_card_passes(published: Path, run_
 
 def test_a_broken_rule_is_refused_with_what_cpp_would_do(published: Path, run_export: Entry, tmp_path: Path) -> None:
     path = tmp_path / "logits.ts"
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="torch.jit"):
         torch.jit.save(torch.jit.script(torch.nn.Conv2d(3, 1, 1).eval()), str(path))
     card = json.loads((published / "card.json").read_text())
     card["model"].pop("sha256")

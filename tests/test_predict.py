@@ -14,6 +14,7 @@ from tests.test_bad_input import refused
 from wirecell_ml import predict
 from wirecell_ml.data import archive, readers
 from wirecell_ml.data.frame import Frame
+from wirecell_ml.data.hdf5 import write_frame
 from wirecell_ml.deploy import prediction
 from wirecell_ml.deploy.card import Card
 from wirecell_ml.deploy.torchscript import sha256
@@ -102,7 +103,7 @@ def test_archive_tar_and_hdf5_inputs_give_the_same(
     write(tmp_path / "a.npz", event)
     write(tmp_path / "b.tar.gz", event)
     for tag, frame in event.items():
-        prediction.write_frame(tmp_path / "c.h5", 0, tag, frame)
+        write_frame(tmp_path / "c.h5", 0, tag, frame)
     assert run_predict(f"model={model}", f"files=[{tmp_path}/a.npz,{tmp_path}/b.tar.gz,{tmp_path}/c.h5]").status == 0
     results = [np.load(tmp_path / f"predictions/{name}-dnnsp.npz")["frame_dnnsp0_0"] for name in "abc"]
     assert results[0].any()

@@ -105,13 +105,20 @@ def describe(entry: Path, files: Any) -> None:
         for file in ("metrics.json", "table.txt"):
             shutil.move(measured / file, entry / file)
         shutil.rmtree(entry / "figures", ignore_errors=True)
-        shutil.copytree(measured, entry / "figures")
+        shutil.copytree(measured, entry / "figures", ignore=repetitive)
         exported = export_run(str(entry), Path(place) / "export", Options())
         shutil.copyfile(exported / "dnnroi.jsonnet", entry / "dnnroi.jsonnet")
         card = read_card(exported / "card.json")
     card.model = {"weights_sha256": sha256(entry / "weights.safetensors"), "torch": card.model["torch"]}
     (entry / "card.json").write_text(json.dumps(asdict(card), indent=1) + "\n")
     (entry / "README.md").write_text(page(entry))
+
+
+def repetitive(_: str, names: list[str]) -> set[str]:
+    """Return the pictures of events that say little more: close-ups, and planes other than the last; for copytree."""
+    events = [name for name in names if name.startswith(("event-", "close-up-"))]
+    last = max((name.rpartition("-")[2] for name in events), default="")
+    return {name for name in events if not name.startswith("event-") or not name.endswith(f"-{last}")}
 
 
 def load_evaluator(entry: Path, files: Any) -> Evaluator:
