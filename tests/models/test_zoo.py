@@ -58,7 +58,7 @@ def test_a_config_that_names_anything_but_our_networks_builds_nothing(copy: Path
 
 def test_weights_of_another_network_are_refused(copy: Path) -> None:
     shutil.copy(shipped("models") / "roinet_pdsp" / "weights.safetensors", copy)
-    with pytest.raises(DataError, match="not the weights of its config.yaml"):
+    with pytest.raises(DataError, match=r"not the weights of its config\.yaml"):
         zoo.load_folder(copy)
 
 
