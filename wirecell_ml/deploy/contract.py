@@ -177,8 +177,8 @@ def answer(subject: Subject, size: Size | None = None, seed: int = 0) -> Any:
 
 
 def difference(one: Tensor, other: Tensor) -> float:
-    """Return the largest difference of two answers."""
-    return float((one - other).abs().max())
+    """Return the largest difference of two answers; NaN is infinitely far from anything."""
+    return float((one - other).abs().nan_to_num(nan=torch.inf).max())
 
 
 def runs(subject: Subject, _: Callable[[], None]) -> str:
@@ -268,13 +268,15 @@ def any_size(subject: Subject, advance: Callable[[], None]) -> str:
     """Return how many sizes went through, and the smallest and largest."""
     for size in subject.sizes:
         try:
-            got = tuple(answer(subject, size).shape)
+            image = answer(subject, size)
         except Exception as error:
             raise BrokenRule(
                 f"{size.channels} channels x {size.slices} slices ({size.whose}): {reason(error)}"
             ) from error
-        if got != (1, 1, size.channels, size.slices):
-            broken(f"{size.channels} channels x {size.slices} slices ({size.whose}) came back as {got}")
+        if tuple(image.shape) != (1, 1, size.channels, size.slices):
+            broken(f"{size.channels} channels x {size.slices} slices ({size.whose}) came back as {tuple(image.shape)}")
+        if not (image.is_contiguous() and image.isfinite().all()):
+            broken(f"{size.channels} channels x {size.slices} slices ({size.whose}) came back scrambled or not finite")
         advance()
     last = subject.sizes[-1]
     return f"{len(subject.sizes)} sizes up to {last.channels} channels x {last.slices} slices ({last.whose})"

@@ -61,6 +61,10 @@ def run_plane(
         raise DataError(
             f"columns of {per_column} ticks make no slices of {card.tick_per_slice}, which '{card.name}' wants"
         )
+    if card.tick_pad_multiple % card.tick_per_slice:
+        raise DataError(
+            f"tick_pad_multiple={card.tick_pad_multiple} of '{card.name}' makes no whole slices of its ticks"
+        )
     settings = Settings(
         intags=tuple(tags[:-1]),
         decon_charge_tag=chosen.charge_tag,

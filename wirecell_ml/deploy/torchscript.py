@@ -13,7 +13,7 @@ from torch import nn
 from wirecell_ml.errors import DataError
 
 # What TorchScript can call to touch files. torch.jit.load runs a class's __setstate__, so this is looked for first
-TOUCHES_FILES = re.compile(rb"\b(?:torch|ops\.aten)\.(?:save|load|from_file)\b")
+TOUCHES_FILES = re.compile(rb"\b(?:torch|ops\s*\.\s*aten)\s*\.\s*(?:save|load|from_file)\b")
 
 
 def compiled(module: nn.Module) -> torch.jit.ScriptModule:
@@ -85,6 +85,10 @@ def check_archive(path: Path) -> None:
             code = {name: archive.read(name) for name in names if re.match(r"[^/]+/code/.*\.py$", name)}
     except (zipfile.BadZipFile, OSError, EOFError) as error:
         raise DataError(f"{path}: damaged or truncated, copy it again ({error})") from error
+    if len(set(names)) < len(names):
+        raise DataError(
+            f"{path}: holds two members of one name, so that what is checked need not be what runs; refused"
+        )
     if not code:
         raise DataError(
             f"{path}: a pickle of torch.save without TorchScript code, left unopened since it can run code. "
