@@ -3,8 +3,8 @@
 //   local roinet_pdsp = import 'dnnroi.jsonnet';
 //   local rois = roinet_pdsp(anode);      // a pnode: one frame in, one frame out, tagged 'dnnsp<anode>'
 //
-// Put this folder on WIRECELL_PATH, or give the model's path. The frame must hold these tags, each with the number of the
-// anode at its end; a missing one is zeros and no error: loose_lf, mp2_roi, mp3_roi, decon_charge
+// Put this folder on WIRECELL_PATH, or give the path of the model. The frame must hold these tags, each with the
+// number of the anode at its end; a missing one is zeros and no error: loose_lf, mp2_roi, mp3_roi, decon_charge
 local g = import 'pgraph.jsonnet';
 local wc = import 'wirecell.jsonnet';
 

@@ -4,14 +4,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
-from omegaconf import MISSING, OmegaConf
-
-from wirecell_ml.errors import DataError, WireCellMLError
-from wirecell_ml.schema import checked
+from wirecell_ml.build import fits
+from wirecell_ml.errors import DataError, suggest
 
 FORMAT = 1
+MISSING: Any = "???"  # a field that a card must give
 
 
 @dataclass
@@ -63,11 +62,25 @@ def read_card(path: Path) -> Card:
         raise DataError(f"{path}: no JSON ({error}); a card is written by python -m wirecell_ml.export") from error
     if not isinstance(held, dict) or held.get("format") != FORMAT:
         raise DataError(f"{path}: no model card of format {FORMAT}, which this version of wirecell_ml reads")
-    try:
-        card: Card = OmegaConf.to_object(checked(OmegaConf.create(held), Card))  # type: ignore[assignment]
-    except WireCellMLError as error:
-        raise DataError(f"{path}: {error}") from None
+    kinds = get_type_hints(Card)
+    for name, value in held.items():
+        if name not in kinds:
+            raise DataError(f"{path}: a card has no field '{name}'.{suggest(name, kinds)}")
+        check_kind(path, name, value, kinds[name])
+    card = Card(**held)
+    missing = [name for name, value in vars(card).items() if value == MISSING]
+    if missing:
+        raise DataError(f"{path}: no value for {', '.join(missing)}; export the model again")
     return card
+
+
+def check_kind(path: Path, name: str, value: Any, kind: Any) -> None:
+    """Raise DataError where a field is not of its type; no field is interpolated, a card may be a stranger's."""
+    right = fits(value, kind)
+    if get_origin(kind) is dict:
+        right = isinstance(value, dict) and all(fits(one, get_args(kind)[1]) for one in value.values())
+    if not right:
+        raise DataError(f"{path}: {name} is {value!r}, which is no {getattr(kind, '__name__', kind)}")
 
 
 def markdown(card: Card) -> str:
@@ -92,6 +105,7 @@ def settings_table(card: Card) -> str:
     rows = [
         ("intags", ", ".join(f"{tag}N" for tag in card.intags), "in this order; N is the number of the anode"),
         ("decon_charge_tag", f"{card.decon_charge_tag}N", "the charge that is kept inside the ROIs"),
+        ("outtag", f"{card.outtag}N", "tag of the result"),
         ("sort_chanids", str(card.sort_chanids).lower(), f"rows are in {order}, as in the training"),
         ("input_scale", f"{card.input_scale:g}", f"the model divides the tags by {brief(card.scale_inside)} itself"),
         ("input_offset", f"{card.input_offset:g}", ""),

@@ -1,6 +1,7 @@
 """What the side that runs a model needs besides it: a piece of jsonnet for Wire-Cell, a config for Triton."""
 
 import json
+import re
 
 from wirecell_ml.deploy.card import Card
 
@@ -113,7 +114,7 @@ def jsonnet(card: Card) -> str:
     ]
     return JSONNET.format(
         name=card.name,
-        identifier="".join(sign if sign.isalnum() else "_" for sign in card.name),
+        identifier=re.sub(r"\W|^(?=\d)", "_", card.name),
         file=card.model["file"],
         outtag=card.outtag,
         tags=", ".join([*card.intags, card.decon_charge_tag]),

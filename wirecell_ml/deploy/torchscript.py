@@ -5,6 +5,7 @@ import os
 import re
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 
 import torch
@@ -12,8 +13,9 @@ from torch import nn
 
 from wirecell_ml.errors import DataError
 
-# What TorchScript can call to touch files. torch.jit.load runs a class's __setstate__, so this is looked for first
-TOUCHES_FILES = re.compile(rb"\b(?:torch|ops\s*\.\s*aten)\s*\.\s*(?:save|load|from_file)\b")
+# What TorchScript can call to touch files, however the call is spelled. It is looked for before loading, since
+# torch.jit.load runs a class's __setstate__
+TOUCHES_FILES = re.compile(rb"\b(?:save|load|from_file)\b")
 
 
 def compiled(module: nn.Module) -> torch.jit.ScriptModule:
@@ -83,7 +85,7 @@ def check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             code = {name: archive.read(name) for name in names if re.match(r"[^/]+/code/.*\.py$", name)}
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
         raise DataError(f"{path}: damaged or truncated, copy it again ({error})") from error
     if len(set(names)) < len(names):
         raise DataError(
@@ -97,7 +99,7 @@ def check_archive(path: Path) -> None:
     for name, text in code.items():
         found = TOUCHES_FILES.search(text)
         if found:
-            raise DataError(f"{path}: its code calls {found[0].decode()} in {name}, which no network needs; refused")
+            raise DataError(f"{path}: its code names '{found[0].decode()}' in {name}, which touches files; refused")
 
 
 def sha256(path: Path) -> str:
