@@ -15,8 +15,8 @@ from wirecell_ml import export, load_published
 from wirecell_ml.data.archive import read_events
 from wirecell_ml.deploy import torchscript
 from wirecell_ml.deploy.card import read_card
-from wirecell_ml.deploy.contract import RULES
 from wirecell_ml.deploy.replay import choices, run_plane, summary
+from wirecell_ml.deploy.rules import RULES
 from wirecell_ml.paths import shipped
 
 RunMain = Callable[..., Ended]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from wirecell_ml.deploy.card import FORMAT, Card, markdown, read_card
-from wirecell_ml.deploy.contract import RULES
 from wirecell_ml.deploy.finding import Settings
+from wirecell_ml.deploy.rules import RULES
 from wirecell_ml.errors import DataError
 
 JOB_SETTINGS = sorted(

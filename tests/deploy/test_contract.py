@@ -13,18 +13,9 @@ from torch import Tensor, nn
 
 from wirecell_ml.deploy import torchscript
 from wirecell_ml.deploy.card import Card
-from wirecell_ml.deploy.contract import (
-    CHECKS,
-    ONE_ANSWER,
-    RULES,
-    Outcome,
-    Size,
-    Subject,
-    check_contract,
-    example,
-    threads_set,
-)
+from wirecell_ml.deploy.contract import CHECKS, check_contract, example, threads_set
 from wirecell_ml.deploy.exporting import plane_sizes, subject_of
+from wirecell_ml.deploy.rules import ONE_ANSWER, RULES, Outcome, Size, Subject
 from wirecell_ml.models import RoiFinder
 from wirecell_ml.models.roi_net import RoiNet
 from wirecell_ml.paths import shipped

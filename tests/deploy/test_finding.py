@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -243,6 +243,7 @@ WAVEFORMS = arrays(
 )
 
 
+@settings(deadline=None)
 @given(WAVEFORMS)
 def test_baseline_is_what_a_slow_loop_subtracts(image: Image) -> None:
     slow = [less_the_baseline(waveform) for waveform in image]

@@ -19,8 +19,9 @@ from rich.progress import Progress
 from wirecell_ml import __version__
 from wirecell_ml.deploy import torchscript
 from wirecell_ml.deploy.card import Card, read_card
-from wirecell_ml.deploy.contract import CHECKS, RULES, Outcome, Size, Subject, check_contract
+from wirecell_ml.deploy.contract import CHECKS, check_contract
 from wirecell_ml.deploy.replay import replay_shipped
+from wirecell_ml.deploy.rules import RULES, Outcome, Size, Subject
 from wirecell_ml.deploy.snippets import jsonnet, triton_config
 from wirecell_ml.deploy.source import Source, load_source
 from wirecell_ml.errors import ConfigError, DataError, RunError, suggest
