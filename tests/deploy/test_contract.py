@@ -266,6 +266,12 @@ CASES = {
         "frozen into its graph: aten::batch_norm",
         ("batch",),
     ),
+    "dropout": Case(
+        "evaluation mode",
+        lambda: scripted(DroppedOut(), training=True),
+        "in training mode, 'dropout' for one",
+        ("memory of calls", "ends", "batch", "threads"),
+    ),
     "dropout frozen": Case(
         "evaluation mode",
         lambda: traced(DroppedOut(), training=True),
@@ -296,6 +302,12 @@ def test_a_broken_rule_is_named_with_what_was_seen_and_what_wire_cell_would_do(c
     assert case.seen in found[case.rule].seen
     assert line.startswith(f"BROKEN     {case.rule}: {RULES[case.rule][0]}, but ")
     assert line.endswith(f"In Wire-Cell: {RULES[case.rule][1]}")
+
+
+def test_no_two_rules_and_no_two_broken_models_are_told_alike() -> None:
+    lines = [outcomes(case.made())[case.rule].line() for case in CASES.values()]
+    assert len(set(lines)) == len(lines)
+    assert len({otherwise for _, otherwise in RULES.values()}) == len(RULES)
 
 
 def test_every_rule_has_a_model_here_that_breaks_it() -> None:

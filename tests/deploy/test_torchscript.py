@@ -215,3 +215,15 @@ def test_code_that_touches_files_is_refused_behind_harmless_code_of_the_same_nam
     rewritten(tmp_path / "model.ts", lambda code: code.replace(b"torch.save(", b"torch.relu("), keep=True)
     with pytest.raises(DataError, match=r"model\.ts"):
         torchscript.load(tmp_path / "model.ts")
+
+
+@pytest.mark.parametrize("change", [("/code/", "/CODE/"), (".py", ".PY")], ids=["folder", "suffix"])
+def test_code_that_touches_files_is_refused_under_a_name_in_capitals(tmp_path: Path, change: tuple[str, str]) -> None:
+    """Torch finds the members of an archive whatever their case, so that lower-case code may be a decoy."""
+    save_as_is(Saving(), tmp_path / "fat.ts")
+    with zipfile.ZipFile(tmp_path / "fat.ts") as fat, zipfile.ZipFile(tmp_path / "model.ts", "w") as archive:
+        archive.writestr("fat/code/decoy.py", "x = 1\n")
+        for name in fat.namelist():
+            archive.writestr(name.replace(*change), fat.read(name))
+    with pytest.raises(DataError, match=r"model\.ts: .*refused"):
+        torchscript.load(tmp_path / "model.ts")

@@ -71,6 +71,9 @@ def read_card(path: Path) -> Card:
     missing = [name for name, value in vars(card).items() if value == MISSING]
     if missing:
         raise DataError(f"{path}: no value for {', '.join(missing)}; export the model again")
+    strange = [plane for plane in card.planes if plane not in card.plane_channels]
+    if strange:
+        raise DataError(f"{path}: plane_channels lacks plane {strange[0]}.{suggest(strange[0], card.plane_channels)}")
     return card
 
 

@@ -65,6 +65,10 @@ def run_plane(
         raise DataError(
             f"tick_pad_multiple={card.tick_pad_multiple} of '{card.name}' makes no whole slices of its ticks"
         )
+    if card.chan_pad_multiple != 1:
+        raise DataError(
+            f"'{card.name}' wants channels padded to {card.chan_pad_multiple}, which is not replayed; pad inside it"
+        )
     settings = Settings(
         intags=tuple(tags[:-1]),
         decon_charge_tag=chosen.charge_tag,

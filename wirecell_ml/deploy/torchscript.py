@@ -13,9 +13,9 @@ from torch import nn
 
 from wirecell_ml.errors import DataError
 
-# What TorchScript can call to touch files, however the call is spelled. It is looked for before loading, since
-# torch.jit.load runs a class's __setstate__
-TOUCHES_FILES = re.compile(rb"\b(?:save|load|from_file)\b")
+# What TorchScript can call to touch files, and a getattr whose name is not spelled out, which could be any of it.
+# Looked for before loading, since torch.jit.load runs a class's __setstate__
+TOUCHES_FILES = re.compile(rb'\b(?:save|load|from_file)\b|\bgetattr\b(?!\([\w.]+, "\w*"\))')
 
 
 def compiled(module: nn.Module) -> torch.jit.ScriptModule:
@@ -84,7 +84,7 @@ def check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            code = {name: archive.read(name) for name in names if re.match(r"[^/]+/code/.*\.py$", name)}
+            code = {name: archive.read(name) for name in names if re.search(r"/code/.*\.py$", name, re.I | re.S)}
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
         raise DataError(f"{path}: damaged or truncated, copy it again ({error})") from error
     if len(set(names)) < len(names):
