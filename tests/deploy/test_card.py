@@ -81,13 +81,13 @@ def rows(text: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("setting", JOB_SETTINGS)
 def test_people_are_told_every_setting_of_a_job(full: Card, setting: str) -> None:
-    value = getattr(full, setting)
-    expected = {
+    texts = {
         "intags": "loose_lfN, mp2_roiN, mp3_roiN",
         "decon_charge_tag": "decon_chargeN",
         "sort_chanids": "true",
     }
-    assert rows(markdown(full))[setting][0] == expected.get(setting) or f"{value:g}"
+    expected = texts[setting] if setting in texts else f"{getattr(full, setting):g}"
+    assert rows(markdown(full))[setting][0] == expected
 
 
 def test_people_are_told_what_the_model_divides_by_itself(full: Card) -> None:
