@@ -23,6 +23,14 @@ class RunError(WireCellMLError):
     """A run directory that cannot be written, read or continued."""
 
 
+class SubmitError(WireCellMLError):
+    """A job that a site cannot take, or a site that is not described right."""
+
+
+class Diverged(WireCellMLError):  # noqa: N818  (it says what happened, as Interrupted does)
+    """A training whose loss is no number any more: the same settings would end like this again."""
+
+
 class Interrupted(Exception):  # noqa: N818  (not an error: the work is saved)
     """The scheduler wants the machine back, and everything needed to go on is on disk."""
 

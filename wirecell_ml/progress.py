@@ -1,12 +1,19 @@
-"""Progress of a training: one bar with the time left on a terminal, a line per epoch elsewhere."""
+"""Progress of a training: for people a bar with the time left, or a line per epoch; for programs ``progress.jsonl``."""
 
+import json
+import math
 import sys
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from wirecell_ml.errors import Diverged
 
 SHOWN = ("train/loss", "val/loss", "val/dice")
 
@@ -61,3 +68,53 @@ def metrics_text(trainer: Trainer) -> str:
     """Return the newest metrics, for people."""
     metrics = trainer.callback_metrics
     return "  ".join(f"{name} {float(metrics[name]):.4f}" for name in SHOWN if name in metrics)
+
+
+class ProgressFile(Callback):
+    """Append a line of JSON to ``path`` at each validation: epoch, step and the newest metrics."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_validation_end(self, trainer: Trainer, _: LightningModule) -> None:
+        """Write the line of the epoch that ends, counted from 1; a run cut short is validated after its last."""
+        if trainer.is_global_zero:
+            epoch = trainer.current_epoch + (trainer.state.fn == TrainerFn.FITTING)
+            row = {"epoch": epoch, "step": trainer.global_step, "metrics": plain(trainer.callback_metrics)}
+            append(self.path, json.dumps(row, allow_nan=False))
+
+
+class StopWhenDiverged(Callback):
+    """End a training whose loss is NaN or infinite: no step mends that."""
+
+    def on_train_batch_end(self, trainer: Trainer, _: LightningModule, outputs: Any, *__: Any) -> None:
+        """Raise Diverged in every process if the loss of any is not finite."""
+        if trainer.strategy.reduce_boolean_decision(not math.isfinite(outputs["loss"]), all=False):
+            raise Diverged(
+                f"the loss became NaN or infinite at step {trainer.global_step}. Lower optimizer.lr, or clip the "
+                "gradient with trainer.gradient_clip=1"
+            )
+
+
+def plain(metrics: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return metrics as JSON holds them: None for NaN and infinity."""
+    return {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
+
+
+def append(path: Path, line: str) -> None:
+    """Append a line to a file, below the torn line that a killed process may have left there."""
+    torn = path.is_file() and not path.read_text().endswith("\n")
+    with path.open("a") as file:
+        file.write("\n" * torn + line + "\n")
+
+
+def read_progress(path: Path) -> list[dict[str, Any]]:
+    """Return the last whole line of each epoch in ``progress.jsonl``, in order; nothing where there is no file."""
+    rows = {}
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:  # torn
+            continue
+        rows[row["epoch"]] = row
+    return [rows[epoch] for epoch in sorted(rows)]

@@ -25,17 +25,23 @@ def digest(value: Any) -> str:
 
 
 def config_digest(cfg: DictConfig) -> str:
-    """Return the digest of a config, less where its files lie on this machine."""
+    """Return the digest of a config, less where its files lie on this machine and what is measured at the end."""
     settings: Any = OmegaConf.to_container(cfg)
-    del settings["resume"], settings["data"]["files"], settings["data"]["cache"]
+    for name in ("resume", "evaluate", "latency"):
+        del settings[name]
+    del settings["data"]["files"], settings["data"]["cache"]
     return digest(settings)
 
 
 def git_commit() -> str | None:
-    """Return the commit of the checkout that runs, with ``+changes`` where files differ from it; None outside one."""
+    """Return the commit of the code that runs, with ``+changes`` where files of a checkout differ from it.
+
+    A copy of a checkout says it in its file ``COMMIT``; without one the answer is None.
+    """
     checkout = PACKAGE.parent
     if not (checkout / ".git").exists():
-        return None
+        kept = checkout / "COMMIT"
+        return kept.read_text().strip() if kept.is_file() else None
     try:
         commit = git(checkout, "rev-parse", "HEAD")
         return commit + ("+changes" if git(checkout, "status", "--porcelain") else "")

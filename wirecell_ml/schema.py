@@ -74,6 +74,8 @@ class TrainSettings:
     monitor: str = MISSING  # metric that decides which checkpoint is the best, as the task logs it
     monitor_mode: str = "max"  # max or min
     resume: str | None = None  # run directory to continue
+    evaluate: bool = True  # on the test events, at the end
+    latency: bool = False  # time one whole plane on one CPU thread at the end, and write it to summary.json
     detector: Detector = field(default_factory=Detector)
     data: Any = None
     model: Any = None

@@ -36,7 +36,9 @@ def train(cfg: DictConfig) -> float:
     fit = training.prepare(cfg, directory)
     best = fit.start()
     if fit.trainer.is_global_zero:
-        evaluate_run(directory, cfg.evaluation)
+        fit.summarize(latency=cfg.latency)
+        if cfg.evaluate:
+            evaluate_run(directory, cfg.evaluation)
     return best
 
 

@@ -1,6 +1,8 @@
 """What a training consists of: data, network, trainer, and the run directory that keeps them."""
 
+import json
 import logging
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,21 +16,33 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from wirecell_ml.build import build, check
 from wirecell_ml.data import RoiData
 from wirecell_ml.data.split import PARTS
 from wirecell_ml.errors import ConfigError, RunError, suggest
 from wirecell_ml.models import RoiTask
-from wirecell_ml.progress import TrainingProgress
+from wirecell_ml.progress import ProgressFile, StopWhenDiverged, TrainingProgress, read_progress
 from wirecell_ml.provenance import record
 from wirecell_ml.schema import load_flat
 from wirecell_ml.seeds import derive_seed
 from wirecell_ml.signals import CheckpointOnSignal
+from wirecell_ml.timing import fastest, threads_set
 
 log = logging.getLogger(__name__)
 
-MAY_CHANGE = ("trainer.", "evaluation.", "data.files", "data.cache", "data.num_workers", "resume")  # in a resumed run
+MAY_CHANGE = (  # in a resumed run
+    "trainer.",
+    "evaluation.",
+    "data.files",
+    "data.cache",
+    "data.num_workers",
+    "resume",
+    "evaluate",
+    "latency",
+)
+PROGRESS, SUMMARY = "progress.jsonl", "summary.json"  # in the run directory, for whoever follows the training
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,29 @@ class Fit:
         self.trainer.save_checkpoint(Path(self.checkpoint.dirpath) / "best.ckpt")
         return float(self.trainer.callback_metrics[self.checkpoint.monitor])
 
+    def summarize(self, latency: bool) -> None:
+        """Write ``summary.json``: what came of the training, in its best epoch; it appears whole or not at all."""
+        assert self.checkpoint.dirpath
+        directory = Path(self.checkpoint.dirpath)
+        best = self.best_epoch(read_progress(directory / PROGRESS))
+        metrics = best["metrics"] | {"parameters": count_parameters(self.task.model)}
+        if latency:
+            metrics["latency_s"] = latency_s(self.task, self.data)
+        summary = {"metrics": metrics, "epochs": self.trainer.current_epoch, "best_epoch": best["epoch"]}
+        unfinished = directory / f".{SUMMARY}"
+        unfinished.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+        unfinished.replace(directory / SUMMARY)
+
+    def best_epoch(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the row of progress where the monitored metric is best, the first of equals; NaN is worst."""
+        sign = 1 if self.checkpoint.mode == "max" else -1
+
+        def goodness(row: dict[str, Any]) -> float:
+            value = row["metrics"].get(self.checkpoint.monitor)
+            return -math.inf if value is None else sign * value
+
+        return max(rows, key=goodness, default={"epoch": None, "metrics": {}})  # none: a run of an older version
+
 
 def prepare(cfg: DictConfig, directory: Path) -> Fit:
     """Check everything that can be checked, write the run directory, and return the training.
@@ -59,20 +96,13 @@ def prepare(cfg: DictConfig, directory: Path) -> Fit:
     Raises ConfigError, DataError or RunError before anything is trained.
     """
     quiet_lightning()
-    for section in ("data", "model", "task", "optimizer", "scheduler", "logger"):
-        check(cfg[section])
+    check_config(cfg)
     if cfg.trainer.threads:
         torch.set_num_threads(cfg.trainer.threads)
-    charge_tag = cfg.evaluation.charge_tag
-    if charge_tag not in (None, *cfg.data.tags):
-        raise ConfigError(
-            f"evaluation.charge_tag: '{charge_tag}' is not among data.tags.{suggest(charge_tag, cfg.data.tags)}"
-        )
     data = prepare_data(cfg, directory)
     torch.manual_seed(derive_seed(cfg.seed, "weights"))
     task = build_task(cfg)
-    if cfg.monitor not in task.metrics:
-        raise ConfigError(f"monitor: '{cfg.monitor}' is not logged.{suggest(cfg.monitor, task.metrics)}")
+    check_monitor(cfg, task)
     checkpoint = ModelCheckpoint(
         directory,
         filename="best",
@@ -89,6 +119,23 @@ def prepare(cfg: DictConfig, directory: Path) -> Fit:
     return Fit(trainer, task, data, checkpoint, last_checkpoint(cfg, task))
 
 
+def check_config(cfg: DictConfig) -> None:
+    """Raise ConfigError for whatever is wrong with a config that shows before its parts are built."""
+    for section in ("data", "model", "task", "optimizer", "scheduler", "logger"):
+        check(cfg[section])
+    charge_tag = cfg.evaluation.charge_tag
+    if charge_tag not in (None, *cfg.data.tags):
+        raise ConfigError(
+            f"evaluation.charge_tag: '{charge_tag}' is not among data.tags.{suggest(charge_tag, cfg.data.tags)}"
+        )
+
+
+def check_monitor(cfg: DictConfig, task: RoiTask) -> None:
+    """Raise ConfigError if the task does not log the metric that decides which epoch is the best."""
+    if cfg.monitor not in task.metrics:
+        raise ConfigError(f"monitor: '{cfg.monitor}' is not logged.{suggest(cfg.monitor, task.metrics)}")
+
+
 def new_file(directory: Path, name: str) -> Path:
     """Return ``name.json``, or ``name-2.json`` and so on for a run that was resumed."""
     number = len(list(directory.glob(f"{name}*.json"))) + 1
@@ -98,10 +145,22 @@ def new_file(directory: Path, name: str) -> Path:
 def introduce(task: RoiTask, data: RoiData, trainer: Trainer) -> None:
     """Say what is about to be trained, on what."""
     parts = ", ".join(f"{len(getattr(data.split, part))} {part}" for part in PARTS)
-    parameters = sum(weight.numel() for weight in task.model.parameters())
     log.info("%d events: %s; planes %s", len(data.summaries), parts, ", ".join(data.layout.planes))
-    log.info("%s, %s parameters", type(task.model).__name__, f"{parameters:,}")
+    log.info("%s, %s parameters", type(task.model).__name__, f"{count_parameters(task.model):,}")
     log.info("%d %s, %s", trainer.num_devices, trainer.accelerator.__class__.__name__, trainer.precision)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Return the number of weights of a network."""
+    return sum(weight.numel() for weight in network.parameters())
+
+
+def latency_s(task: RoiTask, data: RoiData) -> float:
+    """Return the seconds that a whole plane image takes on one CPU thread; the task stays on the CPU."""
+    network, image = task.cpu().eval(), data.dataset("validation")[0].images[None]
+    with torch.inference_mode(), threads_set(1):
+        network(image)
+        return fastest(network, image)
 
 
 def prepare_data(cfg: DictConfig, directory: Path) -> RoiData:
@@ -127,7 +186,12 @@ def build_task(cfg: DictConfig) -> RoiTask:
 def build_trainer(cfg: DictConfig, directory: Path, callbacks: list[Callback]) -> Trainer:
     """Return the Lightning trainer that the settings describe."""
     settings, loggers = cfg.trainer, [node for node in cfg.logger.values() if node]
-    callbacks = [*callbacks, CheckpointOnSignal(directory / "last.ckpt")]
+    callbacks = [
+        *callbacks,
+        ProgressFile(directory / PROGRESS),
+        StopWhenDiverged(),
+        CheckpointOnSignal(directory / "last.ckpt"),
+    ]
     if settings.progress:
         callbacks.append(TrainingProgress())
     try:
@@ -240,6 +304,7 @@ def quiet_lightning() -> None:
         ".*sync_dist=True.*",  # every process validates on all events
         ".*Checkpoint directory .* exists.*",
         ".*could not find the monitored key.*",  # stopped before its first epoch ended: see Fit.start
+        ".*`srun` command is available.*",  # a training on the machine that submits the others
         ".*treespec, LeafSpec.*",
     ):
         warnings.filterwarnings("ignore", text)

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from wirecell_ml.deploy import torchscript
 from wirecell_ml.deploy.card import Card
-from wirecell_ml.deploy.contract import CHECKS, check_contract, example, threads_set
+from wirecell_ml.deploy.contract import CHECKS, check_contract, example
 from wirecell_ml.deploy.exporting import plane_sizes, subject_of
 from wirecell_ml.deploy.rules import ONE_ANSWER, RULES, Outcome, Size, Subject
 from wirecell_ml.models import RoiFinder
 from wirecell_ml.models.roi_net import RoiNet
 from wirecell_ml.paths import shipped
 from wirecell_ml.schema import load_flat
+from wirecell_ml.timing import threads_set
 
 PLANE = Size(16, 48, "tiny U")
 SIZES = (Size(1, 48, "one channel"), Size(15, 47, "odd"), PLANE, Size(17, 80, "tiny V"), Size(16, 1, "one slice"))

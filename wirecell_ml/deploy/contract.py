@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from wirecell_ml.deploy.rules import ONE_ANSWER, BrokenRule, Outcome, Size, Subject
+from wirecell_ml.timing import fastest, threads_set
 
 PARITY = 1e-6  # largest difference of two probabilities that should be the same
 INDEPENDENCE = 1e-4  # of one image, alone and in a batch: convolutions sum in another order there
@@ -220,7 +219,7 @@ def threads(subject: Subject, _: Callable[[], None]) -> str:
     for number in sorted({1, several}):
         with threads_set(number):
             moved = difference(reference, subject.module(image))
-            seconds[number] = min(timed(subject, image) for _ in range(3))
+            seconds[number] = fastest(subject.module, image)
         if moved > PARITY:
             broken(f"{number} threads move the answer by {moved:.3g}")
     with ThreadPoolExecutor(2) as pool:
@@ -230,29 +229,11 @@ def threads(subject: Subject, _: Callable[[], None]) -> str:
     return ", ".join(f"{time:.2g} s on {number} thread{'s'[: number - 1]}" for number, time in seconds.items())
 
 
-def timed(subject: Subject, image: Tensor) -> float:
-    """Return how many seconds the model takes for an image."""
-    began = perf_counter()
-    subject.module(image)
-    return perf_counter() - began
-
-
 def called(subject: Subject, image: Tensor) -> Tensor:
     """Return the answer of a thread of its own, where gradients are on unless switched off."""
     with torch.no_grad():
         found: Tensor = subject.module(image)
     return found
-
-
-@contextmanager
-def threads_set(number: int) -> Iterator[None]:
-    """Let torch compute in ``number`` threads for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def parity(subject: Subject, _: Callable[[], None]) -> str:

@@ -1,0 +1,42 @@
+"""The trials of a study, read from its ledger."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from wirecell_ml.hpo.source import trial_of
+from wirecell_ml.hpo.trial import Trial
+from wirecell_ml.submit.ledger import Attempt
+from wirecell_ml.submit.status import price
+from wirecell_ml.submit.study import Study
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Trials, and what makes one better than another."""
+
+    objectives: Mapping[str, str]
+    trials: Sequence[Trial]
+
+
+def read_trials(study: Study) -> list[Trial]:
+    """Return all trials of a study, with what their attempts took."""
+    ledger = study.ledger()
+    attempts: dict[int, list[Attempt]] = defaultdict(list)
+    for attempt in ledger.attempts(study.name):
+        attempts[attempt.number].append(attempt)
+    return [with_attempts(trial_of(unit), attempts[unit.number], study) for unit in ledger.units(study.name)]
+
+
+def with_attempts(trial: Trial, attempts: Sequence[Attempt], study: Study) -> Trial:
+    """Return a trial with the time and the cost of its attempts."""
+    seconds = sum(attempt.run_seconds for attempt in attempts)
+    return replace(
+        trial,
+        attempts=len(attempts),
+        site=attempts[-1].site if attempts else None,
+        began=min((attempt.submitted for attempt in attempts if attempt.submitted), default=None),
+        run_seconds=seconds,
+        core_seconds=sum(attempt.core_seconds for attempt in attempts),
+        cost=price(seconds, study.site.resources, study.site.cost),
+    )

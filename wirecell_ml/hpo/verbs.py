@@ -1,0 +1,262 @@
+"""What can be done with a study: each verb of ``python -m wirecell_ml.hpo``."""
+
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from wirecell_ml.composing import as_yaml
+from wirecell_ml.errors import ConfigError, RunError, suggest
+from wirecell_ml.hpo import ordering
+from wirecell_ml.hpo.settings import HpoSettings
+from wirecell_ml.hpo.space import Space
+from wirecell_ml.hpo.trials import Contest, read_trials
+from wirecell_ml.submit import running
+from wirecell_ml.submit.arguments import Arguments
+from wirecell_ml.submit.backend import make_backend
+from wirecell_ml.submit.job import Batch
+from wirecell_ml.submit.ledger import Event
+from wirecell_ml.submit.session import Source
+from wirecell_ml.submit.status import picture
+from wirecell_ml.submit.study import Study, open_study
+
+SHOWN = 3  # trials of a dry run
+WATCH_S = 2.0  # between two pictures of status watch=true
+
+
+def start(arguments: Arguments) -> None:
+    """Order a study and drive it; one of the same name and space goes on."""
+    settings = ordering.read_settings(arguments)
+    if arguments.show:
+        print_out(OmegaConf.to_yaml(settings))
+        return
+    drafted = ordering.draft(settings, arguments)
+    if settings.dry_run:
+        show_dry_run(drafted)
+        return
+    study = ordering.write(drafted)
+    study.go_on()
+    drive(study, settings.driver, takeover=settings.takeover)
+
+
+def drive(study: Study, how: str, takeover: bool) -> None:
+    """Drive a study as the user wishes, and report where this process drove it to its end."""
+    command = [
+        sys.executable,
+        "-m",
+        "wirecell_ml.hpo",
+        "resume",
+        f"study={study.name}",
+        f"folder={study.folder.parent}",
+    ]
+    command += ["takeover=true"] if takeover else []
+    if how == "detached":
+        running.run_detached(study, command)
+    elif how == "job":
+        running.run_as_job(study, ["env", f"PYTHONPATH={study.held.code}", *command])
+    elif running.run_here(study, ordering.work_of(study), lambda: make_source(study), takeover):
+        write_report(study)
+
+
+def make_source(study: Study) -> Source:
+    """Return a source of trials that knows nothing yet."""
+    from wirecell_ml.hpo.proposer import Proposer
+    from wirecell_ml.hpo.source import OptunaSource
+
+    space = space_of(study)
+    proposer = Proposer(space, study.objectives, *ordering.sampling(study.held), trials=int(study.held.trials))
+    return OptunaSource(proposer, study.held.sampler.name)
+
+
+def space_of(study: Study) -> Space:
+    """Return the search space of a study."""
+    plain: Any = OmegaConf.to_container(study.held.search)
+    return Space.from_json(plain)
+
+
+def show_dry_run(drafted: ordering.Draft) -> None:
+    """Print what would be sent for the first trials; nothing is written."""
+    study = drafted.study
+    study.held.code = str(study.folder / "code" / "DIGEST")
+    work = ordering.work_from(study, drafted.bases)
+    source, order = make_source(study), study.order()
+    proposals = [proposal for _ in range(SHOWN) if (proposal := source.ask())]
+    for number, params in proposals:
+        print_out(f"# units/{number:06d}/params.json\n{OmegaConf.to_yaml(OmegaConf.create(params))}")
+    print_out(f"# units/{proposals[0][0]:06d}/config.yaml\n{as_yaml(work.config(proposals[0][1], 0))}")
+    commands = [work.command(order.box(number), 1) for number, _ in proposals]
+    batch = Batch.of(study.name, commands, order.site.resources, order.folder / "jobs")
+    print_out(f"# sent to {order.site.name}, for the first {len(proposals)} of {study.held.trials} trials\n")
+    print_out(make_backend(order.site).render(batch))
+
+
+def resume(arguments: Arguments) -> None:
+    """Drive a study on, from where its ledger has it; a larger ``trials`` makes it longer."""
+    settings = follow_up(arguments, ("study", "folder", "driver", "takeover", "trials"))
+    study = find(settings)
+    if "trials" in settings and int(settings.trials) > int(study.held.trials):
+        study.held.trials = int(settings.trials)
+        study.save()
+    study.go_on()
+    drive(study, settings.get("driver", "foreground"), settings.get("takeover", False))
+
+
+def status(arguments: Arguments) -> None:
+    """Show how a study stands, once or live."""
+    settings = follow_up(arguments, ("study", "folder", "watch"))
+    study = find(settings)
+    ledger, console = study.ledger(), Console()
+    if not settings.get("watch", False):
+        console.print(picture(running.status_of(study, ledger, "")))
+        return
+    with Live(console=console) as live:
+        while True:
+            live.update(picture(running.status_of(study, ledger, "")))
+            time.sleep(WATCH_S)
+
+
+def stop(arguments: Arguments) -> None:
+    """Ask for the end of a study, from which it can be resumed."""
+    settings = follow_up(arguments, ("study", "folder", "how"))
+    how = settings.get("how", "finish")
+    if how not in ("finish", "checkpoint"):
+        raise ConfigError(f"how: '{how}' is not known.{suggest(how, ('checkpoint', 'finish'))}")
+    study = find(settings)
+    study.stop(how)
+    means = "running trials end first" if how == "finish" else "running trials checkpoint and end"
+    print_out(f"study {study.name} will stop: {means}. Go on later with: hpo resume study={study.name}\n")
+
+
+def why(arguments: Arguments) -> None:
+    """Show everything that happened to a trial."""
+    settings = follow_up(arguments, ("study", "folder", "trial"))
+    study = find(settings)
+    number = settings.get("trial")
+    trials = read_trials(study)
+    if not isinstance(number, int) or not 0 <= number < len(trials):
+        raise ConfigError(f"trial={number}: study {study.name} has trials 0 to {len(trials) - 1}")
+    trial = trials[number]
+    print_out(f"trial {number}: {trial.state}, {trial.why}\n")
+    print_out(OmegaConf.to_yaml(OmegaConf.create({"parameters": trial.params, "metrics": trial.metrics})))
+    Console().print(history(study.ledger().events(study.name, number)))
+    print_out(f"its files: {study.order().box(number).folder}\n")
+
+
+def history(events: Sequence[Event]) -> Table:
+    """Return transitions as a table."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("time", "of", "from", "to", "why"):
+        table.add_column(name)
+    for event in events:
+        when = f"{datetime.fromtimestamp(event.time):%Y-%m-%d %H:%M:%S}"
+        table.add_row(when, f"attempt {event.attempt}" if event.attempt else "trial", event.old, event.new, event.why)
+    return table
+
+
+def report(arguments: Arguments) -> None:
+    """Write the report of a study."""
+    settings = follow_up(arguments, ("study", "folder", "output"))
+    write_report(find(settings), Path(settings.output) if "output" in settings else None)
+
+
+def write_report(study: Study, folder: Path | None = None) -> None:
+    """Write page, pictures and table of a study, its best experiment, and its mirror for optuna-dashboard."""
+    from wirecell_ml.hpo import report as pages
+    from wirecell_ml.hpo.source import OptunaSource
+
+    folder = folder or study.folder / "report"
+    trials = read_trials(study)
+    summary = pages.StudySummary(
+        name=study.name,
+        objectives=study.objectives,
+        trials=trials,
+        budget=int(study.held.trials),
+        space={p.name: described(p.distribution) for p in space_of(study).parameters},
+        currency=study.site.cost.currency,
+        began=min((trial.began or 0.0 for trial in trials), default=0.0),
+        ended=max((trial.ended or 0.0 for trial in trials), default=0.0),
+        settings=settings_shown(study),
+    )
+    page = pages.write_report(folder, summary)
+    source = make_source(study)
+    assert isinstance(source, OptunaSource)
+    source.restore(study.ledger().units(study.name))
+    source.proposer.mirror(f"sqlite:///{folder / 'optuna.sqlite3'}", study.name)
+    Console().print(f"report: {page}", highlight=False, soft_wrap=True)
+    if any(trial.state == "DONE" for trial in trials):
+        write_best(study, folder / "best.yaml")
+
+
+def described(distribution: Any) -> dict[str, Any]:
+    """Return what the report wants to know of a distribution."""
+    kind = {"Choices": "choices", "Whole": "whole", "Real": "real"}[type(distribution).__name__]
+    if kind == "choices":
+        return {"kind": kind, "log": False, "choices": list(distribution.options)}
+    return {"kind": kind, "log": distribution.log, "low": distribution.low, "high": distribution.high}
+
+
+def settings_shown(study: Study) -> dict[str, str]:
+    """Return the settings of a study that a reader of its report wants to know."""
+    held, size = study.held, study.site.resources
+    return {
+        "sampler": ", ".join(f"{name} {value}" for name, value in held.sampler.items() if value is not None),
+        "pruner": ", ".join(f"{name} {value}" for name, value in held.pruner.items() if value is not None),
+        "site": f"{study.site.name} ({study.site.kind})",
+        "one unit": f"{size.cores} cores, {size.memory_gb:g} GB, {size.gpus} GPUs",
+        "training": " ".join(held.overrides) or "as configs/train.yaml has it",
+        "seeds": held.trial_seed,
+        "code": Path(held.code).name,
+        "created": held.created,
+    }
+
+
+def best(arguments: Arguments) -> None:
+    """Write the best trial as an experiment."""
+    settings = follow_up(arguments, ("study", "folder", "output"))
+    study = find(settings)
+    write_best(study, Path(settings.get("output", study.folder / "report" / "best.yaml")))
+
+
+def write_best(study: Study, path: Path) -> None:
+    """Write the flat config of the best trial, as ``wirecell_ml.train`` takes it."""
+    from wirecell_ml.hpo import ranking
+
+    winner = ranking.best(Contest(study.objectives, read_trials(study)))
+    if winner is None:
+        raise RunError(f"study {study.name}: no trial is done yet. Look at: hpo status study={study.name}")
+    config = ordering.work_of(study, "whole").config(winner.params, winner.number)
+    values = ", ".join(f"{name} {winner.values[name]:.4f}" for name in study.objectives)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    command = f"python -m wirecell_ml.train --config-path {path.parent} --config-name {path.stem}"
+    path.write_text(f"# trial {winner.number} of study {study.name}: {values}\n# {command}\n{as_yaml(config)}")
+    Console().print(f"best: trial {winner.number}, {values}\ntrain it with: {command}", highlight=False, soft_wrap=True)
+
+
+def follow_up(arguments: Arguments, known: Sequence[str]) -> DictConfig:
+    """Return the settings of a verb about a study that there is; raises ConfigError for any other."""
+    for word in [*arguments.own, *arguments.training]:
+        name = word.partition("=")[0]
+        if name not in known:
+            raise ConfigError(f"hpo {arguments.verb}: no setting '{name}'.{suggest(name, known)}")
+    settings = OmegaConf.from_dotlist(list(arguments.own))
+    if "study" not in settings:
+        raise ConfigError(f"hpo {arguments.verb}: which study? Write study=NAME")
+    return settings
+
+
+def find(settings: DictConfig) -> Study:
+    """Return the study that the settings name."""
+    return open_study(str(settings.study), Path(settings.get("folder", HpoSettings.folder)).expanduser())
+
+
+def print_out(text: str) -> None:
+    """Print text as it is."""
+    sys.stdout.write(text)

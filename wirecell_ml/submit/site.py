@@ -1,0 +1,90 @@
+"""Sites: where jobs can run, as ``configs/site/*.yaml`` describes it."""
+
+from dataclasses import dataclass, field
+
+from wirecell_ml.errors import ConfigError, suggest
+from wirecell_ml.submit.job import Resources
+from wirecell_ml.submit.states import Patience
+
+
+@dataclass
+class Container:
+    """The container that units run in."""
+
+    engine: str = "apptainer"  # apptainer, podman, docker
+    image: str = "???"  # by digest, so that it never changes: docker://…@sha256:…, or a .sif file
+    options: list[str] = field(default_factory=list)  # for the engine, e.g. [--nv] for GPUs
+
+
+@dataclass
+class Policy:
+    """How long what is waited for, and how often what is tried again."""
+
+    poll_s: float = 5.0  # between questions to the batch system
+    heartbeat_s: float = 10.0  # between signs of life of a unit
+    lease_s: float = 120.0  # a unit without a sign of life for so long is lost
+    grace_s: float = 30.0  # a job that ended without a word may still have one on its way
+    queue_minutes: float | None = None  # a job that did not start by then is cancelled and sent again; null: never
+    preemptions: int = 20  # attempts at a unit that may be pre-empted, lost or never start
+    failures: int = 2  # attempts at a unit that may crash
+    more_memory: float = 2.0  # factor for the one attempt after memory ran out
+    backoff_s: float = 5.0  # before the next attempt after a crash, and before the batch system is asked again
+
+    def patience(self) -> Patience:
+        """Return what an attempt is judged by."""
+        return Patience(self.lease_s, self.grace_s, 60 * self.queue_minutes if self.queue_minutes else None)
+
+
+@dataclass
+class Cost:
+    """What a site takes; zero where nobody counts."""
+
+    core_hour: float = 0.0
+    gpu_hour: float = 0.0
+    currency: str = ""
+
+
+@dataclass
+class Site:
+    """One place where jobs can run. No secrets in it."""
+
+    name: str = "???"
+    kind: str = "???"  # local, slurm
+    resources: Resources = field(default_factory=Resources)  # of one unit
+    in_flight: int | None = (
+        None  # units queued or running at once; null: as many as the machine holds (local), 1000 (batch)
+    )
+    array_limit: int = 1000  # jobs in one array
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None  # features of the nodes, e.g. gpu&hbm80g
+    gpu_model: str | None = None  # e.g. a100
+    options: list[str] = field(default_factory=list)  # further words of the batch system, e.g. --reservation=dune
+    signal_s: int = 90  # so long before its time is over a unit is told to checkpoint
+    setup: list[str] = field(default_factory=list)  # shell lines before the unit: module load …, source …/activate
+    python: str | None = None  # interpreter on the worker; null: the one that submits
+    container: Container | None = None
+    environment: dict[str, str] = field(default_factory=dict)  # of the units and of the batch system's commands
+    policy: Policy = field(default_factory=Policy)
+    cost: Cost = field(default_factory=Cost)
+
+
+KINDS = ("local", "slurm")
+ENGINES = ("apptainer", "docker", "podman")
+
+
+def check_site(site: Site) -> None:
+    """Raise ConfigError for what no site can mean."""
+    if site.kind not in KINDS:
+        raise ConfigError(f"site.kind: '{site.kind}' is not known.{suggest(site.kind, KINDS)}")
+    if site.container and site.container.engine not in ENGINES:
+        engine = site.container.engine
+        raise ConfigError(f"site.container.engine: '{engine}' is not known.{suggest(engine, ENGINES)}")
+    if site.resources.cores < 1 or site.resources.minutes < 1 or site.resources.memory_gb <= 0:
+        raise ConfigError("site.resources: cores, memory_gb and minutes are at least 1, and gpus at least 0")
+    if site.policy.lease_s < 2 * site.policy.heartbeat_s:
+        raise ConfigError(
+            f"site.policy.lease_s={site.policy.lease_s:g} is shorter than two heartbeats: living units would count as "
+            f"lost. Write at least {2 * site.policy.heartbeat_s:g}"
+        )

@@ -1,0 +1,176 @@
+"""A study on disk: a folder that says all that was ordered, and where what happened is written down.
+
+sweeps/NAME/study.yaml      what was ordered; never changed, but for the site of a resume
+sweeps/NAME/base/           flat training configs that the trials begin with
+sweeps/NAME/code/DIGEST/    the code that every unit runs
+sweeps/NAME/ledger.sqlite   the ledger, unless it is elsewhere
+sweeps/NAME/units/          the mailbox of each unit
+sweeps/NAME/jobs/           what the batch system wrote
+sweeps/NAME/driver.log      of a driver in the background
+sweeps/NAME/stop            a wish to stop: "finish" or "checkpoint"
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sql
+from omegaconf import DictConfig, OmegaConf
+
+from wirecell_ml.composing import Bases, as_yaml
+from wirecell_ml.errors import ConfigError, RunError, suggest
+from wirecell_ml.seeds import derive_seed
+from wirecell_ml.submit.ledger import Ledger
+from wirecell_ml.submit.local import RUNNER
+from wirecell_ml.submit.mailbox import UnitBox
+from wirecell_ml.submit.session import Order
+from wirecell_ml.submit.site import Site
+
+LEDGER_VARIABLE = "WIRECELL_ML_LEDGER"  # address of a ledger that holds a password
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,34}[a-z0-9])?")
+KEY_CHARACTERS = 20
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was ordered."""
+
+    folder: Path
+    held: DictConfig  # study.yaml
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return self.folder.name
+
+    @property
+    def site(self) -> Site:
+        """Site that its units run at."""
+        site = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Site), self.held.site))
+        assert isinstance(site, Site)
+        return site
+
+    @property
+    def objectives(self) -> dict[str, str]:
+        """Metric → "maximize" or "minimize"; the first is followed while a unit learns."""
+        return {str(name): str(direction) for name, direction in self.held.objectives.items()}
+
+    def order(self) -> Order:
+        """Return what a driver needs to know."""
+        return Order(self.name, self.folder, int(self.held.trials), tuple(self.objectives), self.site)
+
+    def ledger(self) -> Ledger:
+        """Return the ledger of the study; raises LedgerUnavailable where it does not answer."""
+        return Ledger(ledger_url(self.held.ledger, self.folder))
+
+    def stop(self, how: str) -> None:
+        """Ask the driver to stop, once running units have ended ("finish") or are checkpointed ("checkpoint")."""
+        (self.folder / "stop").write_text(how)
+
+    def go_on(self) -> None:
+        """Take back the wish to stop."""
+        (self.folder / "stop").unlink(missing_ok=True)
+
+    def save(self) -> None:
+        """Write study.yaml, whole or not at all."""
+        written = self.folder / ".study.yaml"
+        written.write_text(OmegaConf.to_yaml(self.held))
+        written.replace(self.folder / "study.yaml")
+
+    def digest(self) -> str:
+        """Return the digest of what must not change while the study goes on."""
+        fixed = {
+            name: self.held[name]
+            for name in ("search", "objectives", "overrides", "program", "trial_seed")
+            if name in self.held
+        }
+        plain = OmegaConf.to_container(OmegaConf.create(fixed))
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def open_study(name: str, folder: Path) -> Study:
+    """Return an existing study; raises RunError where there is none of that name."""
+    path = folder / name / "study.yaml"
+    if not path.is_file():
+        known = [one.parent.name for one in folder.glob("*/study.yaml")]
+        raise RunError(f"study={name}: no such study in {folder}.{suggest(name, known)}")
+    held = OmegaConf.load(path)
+    assert isinstance(held, DictConfig)
+    return Study((folder / name).absolute(), held)
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError for a name that a job cannot have in every batch system."""
+    if not NAME.fullmatch(name):
+        near = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:36].strip("-") or "my-study"
+        raise ConfigError(
+            f"study='{name}': a name has at most 36 small letters, digits and hyphens, no hyphen at its ends. "
+            f"Write study={near}"
+        )
+
+
+def ledger_url(given: str | None, folder: Path) -> str:
+    """Return the address of the ledger: the one given, or that of the environment, or a file in the study's folder.
+
+    Raises ConfigError for a password in a setting: settings are kept in files and seen by everyone on the machine.
+    """
+    url = os.environ.get(LEDGER_VARIABLE) if given == "environment" else given
+    if url is None:
+        return f"sqlite:///{(folder / 'ledger.sqlite').absolute()}"
+    try:
+        password = sql.make_url(url).password if given != "environment" else None
+    except sql.exc.ArgumentError as error:
+        raise ConfigError(f"ledger={url}: no address of a database, such as postgresql://host/name") from error
+    if password:
+        raise ConfigError(
+            f"ledger: a password in a setting is read by others. Put it in ~/.pgpass, or the whole address in the "
+            f"variable {LEDGER_VARIABLE} and write ledger=environment"
+        )
+    return url
+
+
+@dataclass(frozen=True)
+class TrainingWork:
+    """Units that each run one training on a flat config."""
+
+    bases: Bases
+    overrides_of: Any  # Params → {setting: value}
+    code: Path
+    python: str
+    program: str  # module that a unit runs: it takes a flat config, and leaves progress.jsonl and summary.json
+    heartbeat_s: float
+    minutes: int
+    data: str  # digest of the events
+    own_seeds: bool  # each trial has a seed of its own
+
+    def config(self, params: dict[str, Any], number: int) -> dict[str, Any]:
+        """Return the flat config of a trial."""
+        config = self.bases.flat(self.overrides_of(params))
+        if self.own_seeds:
+            config["seed"] = derive_seed(int(config["seed"]), "trial", number) % 2**31
+        return config
+
+    def key(self, params: dict[str, Any], number: int) -> str:
+        """Return the identity of the work: config, code and data."""
+        identity = [self.config(params, number), self.code.name, self.data, self.program]
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:KEY_CHARACTERS]
+
+    def write(self, box: UnitBox, params: dict[str, Any], number: int) -> None:
+        """Write config, parameters and the way to start and to resume."""
+        module = ["{python}", "-m", self.program]
+        unit = {
+            "start": [*module, "--config-path", "{unit}", "--config-name", "config", "hydra.run.dir='{run}'"],
+            "resume": [*module, "resume='{run}'"],
+            "heartbeat_s": self.heartbeat_s,
+            "minutes": self.minutes,
+        }
+        box.prepare(as_yaml(self.config(params, number)), unit, params)
+
+    def command(self, box: UnitBox, attempt: int) -> Sequence[str]:
+        """Return the command of the runner, which runs the code of the snapshot."""
+        return ["env", f"PYTHONPATH={self.code}", self.python, "-m", RUNNER, str(box.folder), str(attempt)]
