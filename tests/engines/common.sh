@@ -7,10 +7,15 @@ settings=$state/env.sh
 slurm=$state/slurm
 cluster=wirecell # the name of the PostgreSQL cluster, its role and its database
 
-# Succeed if this Slurm's daemon of that name runs: a process that has ended, or that took over the number, has another command line.
+# Succeed if this Slurm's daemon of that name runs.
 running() {
     local pid
-    pid=$(cat "$slurm/$1.pid" 2>/dev/null) && grep -qsaF "$slurm/slurm.conf" "/proc/$pid/cmdline"
+    pid=$(cat "$slurm/$1.pid" 2>/dev/null) && is_ours "$pid"
+}
+
+# Succeed if a process is a daemon of this Slurm; one that has ended, or took over the number, has another command line.
+is_ours() {
+    grep -qsaF "$slurm/slurm.conf" "/proc/$1/cmdline"
 }
 
 # Print the newest version of PostgreSQL that is installed.

@@ -44,7 +44,7 @@ slurm_up() {
 }
 
 node_ready() {
-    SLURM_CONF=$slurm/slurm.conf timeout 5 sinfo --noheader --format=%t 2>/dev/null | grep -qxE 'idle|mix|alloc|comp'
+    SLURM_CONF=$slurm/slurm.conf timeout 5 sinfo --noheader --format=%t 2>/dev/null | grep -qxE '(idle|mix|alloc|comp|plnd)-?'
 }
 
 start_slurm() {

@@ -29,19 +29,22 @@ clear_state() {
 stop_slurm() {
     [[ -f $slurm/slurm.conf ]] || return 0
     SLURM_CONF=$slurm/slurm.conf timeout 5 scancel --user="$(id -un)" 2>/dev/null || true
+    within 7 no_jobs || kill_jobs
     stop_daemon slurmctld
     stop_daemon slurmd
-    within 5 no_jobs || kill_jobs
 }
 
+# A daemon removes its file long before it ends, so wait for the process.
 stop_daemon() {
+    local pid
     running "$1" || return 0
-    kill "$(cat "$slurm/$1.pid")"
-    within 20 stopped "$1" || kill -KILL "$(cat "$slurm/$1.pid")"
+    pid=$(cat "$slurm/$1.pid")
+    kill "$pid"
+    within 20 has_ended "$pid" || kill -KILL "$pid"
 }
 
-stopped() {
-    ! running "$1"
+has_ended() {
+    ! is_ours "$1"
 }
 
 # Print the processes of this Slurm's jobs: they carry its SLURM_CONF and a SLURM_JOB_ID.

@@ -124,19 +124,19 @@ class Local:
 
 
 def units() -> list[LocalUnit]:
-    """Return the units of this user that run on this machine."""
+    """Return the units that drivers of this user have started on this machine; those of a batch system are its own."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if RUNNER in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(local_unit(process, process.environ()))
+            if RUNNER in process.cmdline() and TOKEN in (environ := process.environ()):
+                found.append(local_unit(process, environ))
     return found
 
 
 def local_unit(process: psutil.Process, environ: dict[str, str]) -> LocalUnit:
     """Return a unit as its process was told of it."""
     gpus = tuple(gpu for gpu in environ.get(GPUS, "").split(",") if gpu)
-    return LocalUnit(process, environ.get(TOKEN, ""), int(environ.get(CORES, 1)), float(environ.get(MEMORY, 0)), gpus)
+    return LocalUnit(process, environ[TOKEN], int(environ[CORES]), float(environ[MEMORY]), gpus)
 
 
 def num_cores() -> int:
