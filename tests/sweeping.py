@@ -18,6 +18,7 @@ from wirecell_ml.submit.driver import Driver
 from wirecell_ml.submit.states import ATTEMPT_ENDS, UNIT_ENDS
 from wirecell_ml.submit.study import Study
 
+PROGRAMS = Path(__file__).parent / "programs"
 SPACE = "sweep=optimizer.lr=tag(log,interval(1e-4,1e-1))"
 QUICK = (  # nothing is waited for longer than a dummy lives
     "site.policy.poll_s=0.2",

@@ -2,12 +2,15 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-PROGRAMS = Path(__file__).parents[1] / "programs"
+from tests.sweeping import PROGRAMS
+
+from tests.cluster import Cluster, private_cluster
 
 
 @pytest.fixture(autouse=True)
@@ -16,3 +19,10 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [str(PROGRAMS), *sys.path])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PROGRAMS), *filter(None, [os.environ.get("PYTHONPATH")])]))
     GlobalHydra.instance().clear()
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Cluster]:
+    """A Slurm in which nobody minds what dies."""
+    with private_cluster() as cluster:
+        yield cluster

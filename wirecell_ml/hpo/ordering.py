@@ -1,11 +1,5 @@
 """Ordering a study: everything that can be wrong with it is found before anything is queued."""
 
-import json
-import re
-import subprocess
-import sys
-import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,19 +7,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from wirecell_ml.composing import Bases, as_yaml, compose, configs, group_options
-from wirecell_ml.errors import ConfigError, SubmitError, suggest
-from wirecell_ml.hpo.settings import check_words
+from wirecell_ml.composing import Bases, group_options
+from wirecell_ml.errors import ConfigError, suggest
 from wirecell_ml.hpo.space import Choices, Space, parse_sweep
-from wirecell_ml.schema import checked
 from wirecell_ml.submit.arguments import Arguments
-from wirecell_ml.submit.backend import Refused, Unavailable, make_backend
-from wirecell_ml.submit.payload import modules_of, snapshot
-from wirecell_ml.submit.site import Site, check_site
+from wirecell_ml.submit.ordering import check_place, compose_settings, read_site, rehearse, training_work, write_study
 from wirecell_ml.submit.study import Study, TrainingWork, check_name, ledger_url
-
-TRAIN = "wirecell_ml.train"
-TEXTS = ("sweep=", "ledger=", "folder=")  # taken as they are: Hydra's grammar would read them
 
 
 @dataclass(frozen=True)
@@ -40,11 +27,9 @@ class Draft:
 
 def read_settings(arguments: Arguments) -> DictConfig:
     """Return the settings of a study as the user gave them; raises ConfigError for a wrong one."""
-    texts = {word.partition("=")[0]: word.partition("=")[2] for word in arguments.own if word.startswith(TEXTS)}
-    with configs():
-        settings = compose("hpo", [word for word in arguments.own if not word.startswith(TEXTS)], arguments.config_dirs)
-    settings.merge_with(texts)
-    check_words(settings)
+    settings = compose_settings("hpo", arguments)
+    if settings.trials < 1:
+        raise ConfigError(f"trials={settings.trials}: a study has at least one trial")
     if settings.sweep is not None:
         settings.search = {"sweep": parse_sweep(settings.sweep), "objectives": settings.search.objectives, "first": []}
     unknown = set(settings.search) - {"objectives", "sweep", "first"}
@@ -81,7 +66,8 @@ def draft(settings: DictConfig, arguments: Arguments) -> Draft:
     latency = ["latency=true"] if "latency_s" in objectives else []
     bases = Bases.composed(swept, [*settings.each, *latency, *arguments.training], arguments.config_dirs)
     whole = Bases.composed(swept, arguments.training, arguments.config_dirs)
-    rehearse(bases, space, list(objectives), settings.program)
+    corners = [*space.first, *space.corners()]  # every option and every bound at least once
+    rehearse([bases.flat(space.overrides(point)) for point in corners], list(objectives), settings.program)
     check_place(site)
     held = OmegaConf.create(
         {
@@ -128,64 +114,9 @@ def budget(space: Space, settings: DictConfig) -> int:
     return int(settings.trials) if size is None else min(int(settings.trials), size)
 
 
-def read_site(node: DictConfig) -> Site:
-    """Return a site, checked; raises ConfigError for one that leaves something to be filled in."""
-    missing = OmegaConf.missing_keys(node)
-    if missing:
-        raise ConfigError(f"site: no value for {', '.join(sorted(missing))}. docs/sites.md says what belongs there")
-    site = OmegaConf.to_object(node)
-    assert isinstance(site, Site)
-    check_site(site)
-    return site
-
-
-def check_place(site: Site) -> None:
-    """Raise SubmitError where the site cannot run one unit, or does not answer."""
-    try:
-        make_backend(site).check(site.resources)
-    except (Unavailable, Refused) as error:
-        raise SubmitError(f"site {site.name} does not answer, nothing was queued: {error}") from error
-
-
-def rehearse(bases: Bases, space: Space, objectives: Sequence[str], program: str) -> None:
-    """Compose and check a config for every option and every bound, and build each network once in a process of its own.
-
-    Raises ConfigError for a setting that does not exist or cannot be, and for an objective that no training reports.
-    """
-    flats = [bases.flat(space.overrides(corner)) for corner in [*space.first, *space.corners()]]
-    for flat in flats:
-        checked(OmegaConf.create(flat))
-    if program != TRAIN:
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"{number}.yaml" for number in range(len(flats))]
-        for path, flat in zip(paths, flats, strict=True):
-            path.write_text(as_yaml(flat))
-        command = [sys.executable, "-m", "wirecell_ml.rehearse", *map(str, paths)]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    if ended.returncode:
-        said = (ended.stderr.strip().splitlines() or ["the rehearsal of a training failed"])[-1]
-        raise ConfigError(re.sub(rf"^error: ({re.escape(folder)}\S+: )?", "", said))
-    reported = json.loads(ended.stdout.strip().splitlines()[-1])["metrics"]
-    for objective in objectives:
-        if objective not in reported:
-            raise ConfigError(
-                f"objectives: '{objective}' is not reported by the training.{suggest(objective, reported)}"
-            )
-
-
 def write(drafted: Draft) -> Study:
-    """Write a study to its folder, code and all, and into its ledger."""
-    study = drafted.study
-    modules = {name for config in drafted.bases.configs.values() for name in modules_of(config)}
-    modules.add(study.held.program.partition(".")[0])
-    study.folder.mkdir(parents=True, exist_ok=True)
-    study.held.code = str(snapshot(study.folder, modules - {"wirecell_ml"}))
-    drafted.bases.save(study.folder / "base")
-    drafted.whole.save(study.folder / "whole")
-    study.ledger().create(study.name, study.digest())
-    study.save()
-    return study
+    """Write a study to its folder and into its ledger."""
+    return write_study(drafted.study, drafted.bases, drafted.whole)
 
 
 def work_of(study: Study, folder: str = "base") -> TrainingWork:
@@ -196,15 +127,4 @@ def work_of(study: Study, folder: str = "base") -> TrainingWork:
 def work_from(study: Study, bases: Bases) -> TrainingWork:
     """Return what the units of a study do, from ``bases``."""
     plain: Any = OmegaConf.to_container(study.held.search)
-    site = study.site
-    return TrainingWork(
-        bases=bases,
-        overrides_of=Space.from_json(plain).overrides,
-        code=Path(study.held.code),
-        python=site.python or sys.executable,
-        program=study.held.program,
-        heartbeat_s=site.policy.heartbeat_s,
-        minutes=site.resources.minutes,
-        data=study.held.get("data", ""),
-        own_seeds=study.held.trial_seed == "own",
-    )
+    return training_work(study, bases, Space.from_json(plain).overrides)

@@ -48,8 +48,12 @@ class Local:
 
     def environment(self, resources: Resources) -> dict[str, str]:
         """Return what a job finds in its environment beside what this process has."""
-        threads = {name: str(resources.cores) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        return {**threads, CORES: str(resources.cores), MEMORY: f"{resources.memory_gb:g}", **self.site.environment}
+        return {
+            "OMP_NUM_THREADS": str(resources.cores),
+            CORES: str(resources.cores),
+            MEMORY: f"{resources.memory_gb:g}",
+            **self.site.environment,
+        }
 
     def submit(self, batch: Batch) -> None:
         """Start a process for each job; raises Refused where the machine starts no more."""

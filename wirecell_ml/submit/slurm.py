@@ -1,10 +1,12 @@
 """Slurm: a job array per batch. The only module that knows sbatch, squeue, scancel and sinfo."""
 
+import math
 import os
 import re
 import shlex
 import subprocess
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import NoReturn
 
 from wirecell_ml.errors import SubmitError, suggest
@@ -39,6 +41,31 @@ WAITING = {
     "STOPPED",
 }
 RUNNING = {"RUNNING", "CONFIGURING", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT"}
+
+LIMITS = {  # setting → how its limit is said
+    "cores": "nodes of at most {:g} cores",
+    "memory_gb": "nodes of at most {:g} GB",
+    "gpus": "nodes of at most {:g} GPUs",
+    "minutes": "a limit of {:g} minutes",
+}
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a job can get on one kind of nodes in one partition."""
+
+    partition: str
+    is_default: bool
+    cores: int
+    memory_gb: float
+    minutes: float
+    gpus: dict[str, int]  # by model, which may be without a name
+
+    def size(self, name: str, gpu_model: str | None) -> float:
+        """Return the most that a job can have of a resource."""
+        if name == "gpus":
+            return self.gpus.get(gpu_model, 0) if gpu_model else sum(self.gpus.values())
+        return float(getattr(self, name))
 
 
 class Slurm:
@@ -94,31 +121,31 @@ class Slurm:
         return max(0, min(self.site.array_limit, limit - open_jobs))
 
     def check(self, resources: Resources) -> None:
-        """Raise SubmitError where there is no such partition or GPU, or Slurm would refuse a job of this size."""
-        offers = [line.split("|") for line in self.call("sinfo", "--noheader", "--format=%R|%G").splitlines()]
-        partitions = {partition for partition, _ in offers}
-        if self.site.partition is not None and self.site.partition not in partitions:
-            raise SubmitError(
-                f"site.partition: {self.site.name} has no partition '{self.site.partition}'."
-                f"{suggest(self.site.partition, partitions)}"
-            )
-        models = {
-            model for partition, gres in offers if self.site.partition in (None, partition) for model in gpus(gres)
-        }
-        if resources.gpus and self.site.gpu_model and self.site.gpu_model not in models:
-            raise SubmitError(
-                f"site.gpu_model: {self.site.name} has no GPU '{self.site.gpu_model}'."
-                f"{suggest(self.site.gpu_model, models)}"
-            )
+        """Raise SubmitError where there is no such partition or GPU, or no node for a job of this size."""
+        check_size(resources, self.site, in_partition(self.nodes(), self.site))
         try:
             self.call("sbatch", "--test-only", *words(resources, self.site), "--wrap=true")
         except Refused as error:
             raise SubmitError(f"site {self.site.name}: Slurm would refuse such a job: {error}") from error
 
+    def nodes(self) -> list[Node]:
+        """Return one node of each kind in each partition."""
+        lines = self.call("sinfo", "--exact", "--noheader", "--format=%P|%c|%m|%l|%G").splitlines()
+        return [node(line) for line in lines]
+
     def call(self, *command: str, text: str | None = None) -> str:
         """Return what a Slurm command prints; raises Unavailable where Slurm is silent, Refused where it says no."""
+        if self.run("scontrol", "ping").returncode:  # it knows at once, where other commands try for seconds
+            raise Unavailable(f"{command[0]}: no controller of Slurm answers")
+        ended = self.run(*command, text=text)
+        if ended.returncode:
+            refuse(command[0], ended.stderr or ended.stdout)
+        return ended.stdout
+
+    def run(self, *command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a Slurm command to its end; raises Unavailable where that takes too long."""
         try:
-            ended = subprocess.run(  # noqa: S603
+            return subprocess.run(  # noqa: S603
                 command,
                 input=text,
                 env=os.environ | self.site.environment,
@@ -134,9 +161,6 @@ class Slurm:
                 f"site {self.site.name}: no {command[0]} on this machine. Run this on a login node of the cluster, or "
                 "choose site=local"
             ) from error
-        if ended.returncode:
-            refuse(command[0], ended.stderr or ended.stdout)
-        return ended.stdout
 
 
 def refuse(command: str, said: str) -> NoReturn:
@@ -153,21 +177,21 @@ def render(batch: Batch, site: Site) -> str:
     header = [
         f"--job-name={batch.name}",
         f"--array=0-{last}",
-        f"--output={batch.folder}/%x-%a.log",
+        f"--output={str(batch.folder).replace('%', '%%')}/%x-%a.log",
         "--open-mode=append",
         "--requeue",
         f"--signal=B:USR1@{site.signal_s}",
         f"--export={','.join(INHERITED)}",
         *words(batch.resources, site),
     ]
-    threads = {"OMP_NUM_THREADS": str(batch.resources.cores), "MKL_NUM_THREADS": str(batch.resources.cores)}
+    threads = {"OMP_NUM_THREADS": str(batch.resources.cores)}
     exports = [f"export {name}={shlex.quote(value)}" for name, value in (threads | site.environment).items()]
     common, rest = common_words([job.command for job in batch.jobs])
     start = shlex.join([*contained(site.container, batch), *common])
     return "\n".join(
         [
             f"#!/bin/bash{' -l' if site.setup else ''}",
-            *(f"#SBATCH {word}" for word in header),
+            *(f"#SBATCH {shlex.quote(word)}" for word in header),
             "",
             *site.setup,
             "unset SLURM_NTASKS  # a unit is one task, which starts its own processes; Lightning would take srun's",
@@ -218,9 +242,52 @@ def common_words(commands: Sequence[Sequence[str]]) -> tuple[list[str], list[lis
     return list(commands[0][:same]), [list(command[same:]) for command in commands]
 
 
-def gpus(gres: str) -> list[str]:
-    """Return the GPU models in what sinfo calls gres: gpu:h200:2(S:0) is one h200."""
-    return re.findall(r"gpu:([A-Za-z_][\w.-]*)", gres)
+def node(line: str) -> Node:
+    """Return a node from a line of sinfo: cpu*|64|256000|1-00:00:00|gpu:a100:4(S:0-1)."""
+    partition, cores, megabytes, limit, gres = line.split("|")
+    gpus = {model: int(number) for model, number in re.findall(r"gpu:(?:([A-Za-z_][\w.-]*):)?(\d+)", gres)}
+    return Node(
+        partition.rstrip("*"), partition.endswith("*"), int(cores), int(megabytes) / 1000, limit_minutes(limit), gpus
+    )
+
+
+def limit_minutes(limit: str) -> float:
+    """Return a time limit as sinfo has it, [days-][[hours:]minutes:]seconds, in minutes."""
+    if not limit[0].isdigit():
+        return math.inf
+    days, _, clock = limit.rpartition("-")
+    hours, minutes, seconds = ([0, 0] + [int(part) for part in clock.split(":")])[-3:]
+    return 1440 * int(days or 0) + 60 * hours + minutes + seconds / 60
+
+
+def in_partition(nodes: Sequence[Node], site: Site) -> list[Node]:
+    """Return the nodes of the site's partition; raises SubmitError for a partition that is not there."""
+    partitions = {node.partition for node in nodes}
+    wanted = site.partition.split(",") if site.partition else [node.partition for node in nodes if node.is_default]
+    for partition in set(wanted) - partitions:
+        raise SubmitError(
+            f"site.partition: {site.name} has no partition '{partition}'.{suggest(partition, partitions)}"
+        )
+    return [node for node in nodes if node.partition in wanted]
+
+
+def check_size(resources: Resources, site: Site, nodes: Sequence[Node]) -> None:
+    """Raise SubmitError where a job is too large for each of ``nodes``: Slurm might queue it, and never run it."""
+    partition = f"partition {site.partition}" if site.partition else "its default partition"
+    models = {model for node in nodes for model in node.gpus if model}
+    if resources.gpus and site.gpu_model and site.gpu_model not in models:
+        raise SubmitError(
+            f"site.gpu_model: {site.name} has no GPU '{site.gpu_model}' in {partition}."
+            f"{suggest(site.gpu_model, models)}"
+        )
+    for name, limit in LIMITS.items():
+        wanted = getattr(resources, name)
+        most = max((node.size(name, site.gpu_model) for node in nodes), default=math.inf)
+        if wanted > most:
+            raise SubmitError(
+                f"site.resources.{name}={wanted:g}: {site.name} has {limit.format(most)} in {partition}. Ask for less, "
+                "or for another partition"
+            )
 
 
 def job_state(state: str) -> JobState:

@@ -145,7 +145,6 @@ class TrainingWork:
     program: str  # module that a unit runs: it takes a flat config, and leaves progress.jsonl and summary.json
     heartbeat_s: float
     minutes: int
-    data: str  # digest of the events
     own_seeds: bool  # each trial has a seed of its own
 
     def config(self, params: dict[str, Any], number: int) -> dict[str, Any]:
@@ -156,8 +155,8 @@ class TrainingWork:
         return config
 
     def key(self, params: dict[str, Any], number: int) -> str:
-        """Return the identity of the work: config, code and data."""
-        identity = [self.config(params, number), self.code.name, self.data, self.program]
+        """Return the identity of the work: config, which names the data, parameters, and code."""
+        identity = [self.config(params, number), params, self.code.name, self.program]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:KEY_CHARACTERS]
 
     def write(self, box: UnitBox, params: dict[str, Any], number: int) -> None:

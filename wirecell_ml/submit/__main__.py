@@ -1,0 +1,43 @@
+"""One training as a job, at any site, and the check of a site.
+
+  python -m wirecell_ml.submit experiment=roinet_pdsp data.files=/my/events site=slurm_local
+  python -m wirecell_ml.submit --config-dir ~/sites site=my_cluster driver=detached trainer.max_epochs=20
+  python -m wirecell_ml.submit … dry_run=true             what would be sent, exactly
+  python -m wirecell_ml.submit resume study=NAME          drive it on, after a crash or a stop
+  python -m wirecell_ml.submit check site=slurm_local     send three tiny units, and see what works there
+
+`python -m wirecell_ml.hpo status`, `stop` and `why` work on such a job. A setting that is not in configs/submit.yaml
+goes to the training. Groups, each a folder of configs/ whose files say what every setting means:
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+
+from wirecell_ml import cli
+from wirecell_ml.errors import RunError
+from wirecell_ml.submit.arguments import Arguments, parse
+
+OWN = ("study", "folder", "ledger", "site", "driver", "dry_run", "takeover")
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    from wirecell_ml.submit import single
+    from wirecell_ml.submit.ledger import LedgerUnavailable
+
+    actions: dict[str, Callable[[Arguments], None]] = {
+        "start": single.start,
+        "resume": single.resume,
+        "check": single.check_site,
+    }
+    arguments = parse(sys.argv[1:], list(actions), "start", OWN)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        actions[arguments.verb](arguments)
+    except LedgerUnavailable as error:
+        raise RunError(f"the ledger does not answer: {error}. Start the database, or correct ledger=…") from error
+
+
+if __name__ == "__main__":
+    cli.run(main, groups=("site",))

@@ -1,0 +1,137 @@
+"""Ordering: what is checked before anything is queued, and how a study is written down."""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from wirecell_ml.composing import Bases, Container, as_yaml, compose, configs
+from wirecell_ml.errors import ConfigError, RunError, SubmitError, suggest
+from wirecell_ml.schema import checked
+from wirecell_ml.submit.arguments import Arguments
+from wirecell_ml.submit.backend import Refused, Unavailable, make_backend
+from wirecell_ml.submit.payload import modules_of, snapshot
+from wirecell_ml.submit.site import Site, check_site
+from wirecell_ml.submit.study import Study, TrainingWork, open_study
+
+TRAIN = "wirecell_ml.train"
+TEXTS = ("sweep=", "ledger=", "folder=")  # settings taken as they are typed: Hydra's grammar would read them
+WORDS = {"trial_seed": ("same", "own"), "driver": ("detached", "foreground", "job")}
+MAY_CHANGE = ("trials", "site", "sampler", "pruner")  # when a study is ordered again
+
+
+def compose_settings(name: str, arguments: Arguments) -> DictConfig:
+    """Return our own settings as the user gave them; raises ConfigError for a word that a setting does not know."""
+    texts = {word.partition("=")[0]: word.partition("=")[2] for word in arguments.own if word.startswith(TEXTS)}
+    with configs():
+        words = [word for word in arguments.own if not word.startswith(TEXTS)]
+        settings = compose(name, words, arguments.config_dirs)
+    settings.merge_with(texts)
+    for name, known in WORDS.items():
+        if name in settings and settings[name] not in known:
+            raise ConfigError(f"{name}: '{settings[name]}' is not known.{suggest(settings[name], known)}")
+    return settings
+
+
+def read_site(node: DictConfig) -> Site:
+    """Return a site, checked; raises ConfigError for one that leaves something to be filled in."""
+    missing = OmegaConf.missing_keys(node)
+    if missing:
+        raise ConfigError(f"site: no value for {', '.join(sorted(missing))}. docs/sites.md says what belongs there")
+    site = OmegaConf.to_object(node)
+    assert isinstance(site, Site)
+    check_site(site)
+    return site
+
+
+def check_place(site: Site) -> None:
+    """Raise SubmitError where the site cannot run one unit, or does not answer."""
+    try:
+        make_backend(site).check(site.resources)
+    except (Unavailable, Refused) as error:
+        raise SubmitError(f"site {site.name} does not answer, nothing was queued: {error}") from error
+
+
+def rehearse(flats: Sequence[Container], objectives: Sequence[str], program: str) -> None:
+    """Check flat configs, and build their networks once in a process of its own, which may take its seconds.
+
+    Raises ConfigError for a setting that cannot be, and for an objective that the training does not report.
+    """
+    for flat in flats:
+        checked(OmegaConf.create(flat))
+    if program != TRAIN:
+        return
+    reported = json.loads(rehearsal(flats))["metrics"]
+    for objective in objectives:
+        if objective not in reported:
+            raise ConfigError(
+                f"objectives: '{objective}' is not reported by the training.{suggest(objective, reported)}"
+            )
+
+
+def rehearsal(flats: Sequence[Container]) -> str:
+    """Return what ``python -m wirecell_ml.rehearse`` says of flat configs; raises ConfigError with its error."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{number}.yaml" for number in range(len(flats))]
+        for path, flat in zip(paths, flats, strict=True):
+            path.write_text(as_yaml(flat))
+        command = [sys.executable, "-m", "wirecell_ml.rehearse", *map(str, paths)]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if ended.returncode:
+        said = (ended.stderr.strip().splitlines() or ["the rehearsal of a training failed"])[-1]
+        raise ConfigError(re.sub(rf"^error: ({re.escape(folder)}\S+: )?", "", said))
+    return ended.stdout.strip().splitlines()[-1]
+
+
+def write_study(study: Study, bases: Bases, whole: Bases | None = None) -> Study:
+    """Write a study to its folder, code and all, and into its ledger; one that was ordered before goes on.
+
+    ``whole`` are the same trainings as a user would run them. Raises RunError where the name is another study's.
+    """
+    if (study.folder / "study.yaml").exists():
+        return ordered_again(study)
+    study.folder.mkdir(parents=True, exist_ok=True)
+    study.ledger().create(study.name, study.digest())
+    modules = {name for config in bases.configs.values() for name in modules_of(config)}
+    modules.add(study.held.program.partition(".")[0])
+    study.held.code = str(snapshot(study.folder, modules - {"wirecell_ml"}))
+    bases.save(study.folder / "base")
+    if whole:
+        whole.save(study.folder / "whole")
+    study.save()
+    return study
+
+
+def ordered_again(study: Study) -> Study:
+    """Return the study of that name as it was ordered before, with the site and the budget of now."""
+    before = open_study(study.name, study.folder.parent)
+    if before.digest() != study.digest():
+        raise RunError(
+            f"study '{study.name}' exists with another space, objective or training. Choose another name with study=…, "
+            f"or go on with it as it is: hpo resume study={study.name}"
+        )
+    for name in MAY_CHANGE:
+        before.held[name] = study.held[name]
+    before.save()
+    return before
+
+
+def training_work(study: Study, bases: Bases, overrides_of: Callable[[dict[str, Any]], dict[str, Any]]) -> TrainingWork:
+    """Return what the units of a study do: trainings on ``bases``, with the settings that their parameters mean."""
+    site = study.site
+    return TrainingWork(
+        bases=bases,
+        overrides_of=overrides_of,
+        code=Path(study.held.code),
+        python=site.python or sys.executable,
+        program=study.held.program,
+        heartbeat_s=site.policy.heartbeat_s,
+        minutes=site.resources.minutes,
+        own_seeds=study.held.get("trial_seed") == "own",
+    )

@@ -1,0 +1,136 @@
+"""One training as a job: a study of one unit."""
+
+import sys
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from wirecell_ml.composing import Bases, as_yaml
+from wirecell_ml.errors import ConfigError
+from wirecell_ml.submit import running
+from wirecell_ml.submit.arguments import Arguments
+from wirecell_ml.submit.backend import make_backend
+from wirecell_ml.submit.check import check
+from wirecell_ml.submit.job import Batch
+from wirecell_ml.submit.listed import Listed
+from wirecell_ml.submit.ordering import (
+    TRAIN,
+    check_place,
+    compose_settings,
+    read_site,
+    rehearse,
+    training_work,
+    write_study,
+)
+from wirecell_ml.submit.site import Site
+from wirecell_ml.submit.study import Study, TrainingWork, check_name, ledger_url, open_study
+
+
+@dataclass
+class SubmitSettings:
+    """Everything that ``configs/submit.yaml`` holds."""
+
+    study: str | None = None
+    site: Site = field(default_factory=Site)
+    folder: str = "sweeps"
+    ledger: str | None = None
+    driver: str = "foreground"
+    dry_run: bool = False
+    takeover: bool = False
+
+
+ConfigStore.instance().store(name="submit_schema", node=SubmitSettings)
+
+
+def start(arguments: Arguments) -> None:
+    """Send one training to a site, and follow it."""
+    settings = compose_settings("submit", arguments)
+    if arguments.show:
+        sys.stdout.write(OmegaConf.to_yaml(settings))
+        return
+    bases = Bases.composed({}, ["trainer.progress=false", *arguments.training], arguments.config_dirs)
+    study = draft(settings, bases, arguments.training)
+    if settings.dry_run:
+        show_dry_run(study, bases)
+        return
+    study = write_study(study, bases)
+    study.go_on()
+    drive(study, settings.driver, settings.takeover)
+
+
+def draft(settings: DictConfig, bases: Bases, overrides: tuple[str, ...]) -> Study:
+    """Return a checked study of one training; raises ConfigError or SubmitError for whatever is wrong with it."""
+    (config,) = bases.configs.values()
+    called = str(config["name"]).replace("_", "-")[:22]
+    name = settings.study or f"{called}-{datetime.now():%m%d-%H%M%S}"
+    check_name(name)
+    site = read_site(settings.site)
+    rehearse([config], [config["monitor"]], TRAIN)
+    check_place(site)
+    folder = Path(settings.folder).expanduser().absolute() / name
+    ledger_url(settings.ledger, folder)
+    held = {
+        "study": name,
+        "created": datetime.now().isoformat(timespec="seconds"),
+        "trials": 1,
+        "objectives": {config["monitor"]: "maximize" if config["monitor_mode"] == "max" else "minimize"},
+        "overrides": list(overrides),
+        "program": TRAIN,
+        "ledger": settings.ledger,
+        "site": OmegaConf.to_container(settings.site, resolve=True),
+    }
+    return Study(folder, OmegaConf.create(held))
+
+
+def work_of(study: Study, bases: Bases) -> TrainingWork:
+    """Return what the one unit does."""
+    return training_work(study, bases, lambda _: {})
+
+
+def show_dry_run(study: Study, bases: Bases) -> None:
+    """Print what would be sent; nothing is written."""
+    study.held.code = str(study.folder / "code" / "DIGEST")
+    work, order = work_of(study, bases), study.order()
+    batch = Batch.of(study.name, [work.command(order.box(0), 1)], order.site.resources, order.folder / "jobs")
+    sys.stdout.write(f"# units/000000/config.yaml\n{as_yaml(work.config({}, 0))}\n# sent to {order.site.name}\n")
+    sys.stdout.write(make_backend(order.site).render(batch))
+
+
+def drive(study: Study, how: str, takeover: bool) -> None:
+    """Drive the job as the user wishes, and say where its run is."""
+    command = [sys.executable, "-m", "wirecell_ml.submit", "resume", f"study={study.name}"]
+    command += [f"folder={study.folder.parent}", *(["takeover=true"] if takeover else [])]
+    if how == "detached":
+        running.run_detached(study, command)
+        return
+    if how == "job":
+        running.run_as_job(study, ["env", f"PYTHONPATH={study.held.code}", *command])
+        return
+    work = work_of(study, Bases.load(study.folder / "base", ()))
+    if running.run_here(study, work, lambda: Listed([{}]), takeover):
+        box = study.order().box(0)
+        attempt = max(one.attempt for one in study.ledger().attempts(study.name))
+        sys.stdout.write(f"run directory: {box.attempt(attempt) / f'run-{box.newest_run(attempt)}'}\n")
+
+
+def resume(arguments: Arguments) -> None:
+    """Drive a job on."""
+    settings = compose_settings("submit", arguments)
+    if settings.study is None:
+        raise ConfigError("submit resume: which job? Write study=NAME")
+    study = open_study(settings.study, Path(settings.folder).expanduser())
+    if study.held.get("search"):
+        raise ConfigError(f"study={study.name} is a sweep. Write: hpo resume study={study.name}")
+    study.go_on()
+    drive(study, settings.driver, settings.takeover)
+
+
+def check_site(arguments: Arguments) -> None:
+    """Check a site."""
+    settings = compose_settings("submit", arguments)
+    if arguments.training:
+        raise ConfigError(f"submit check: '{arguments.training[0]}' is of a training, and none is sent")
+    check(read_site(settings.site), Path(settings.folder).expanduser().absolute())
