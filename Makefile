@@ -18,6 +18,20 @@ $(READY): pyproject.toml constraints.txt
 train: $(READY)  ## Train RoiNet on the shipped sample, evaluate it, print the table and where the figures are
 	$(BIN)/python -m wirecell_ml.train
 
+SITE ?= local
+sweep: $(READY)  ## Run a study of 12 trials of RoiNet on the sample (SITE=slurm_local: through Slurm, see engines)
+	$(BIN)/python -m wirecell_ml.hpo search=roinet experiment=roinet_quick trials=12 pruner=median site=$(SITE)
+
+engines:  ## Install and start Slurm and PostgreSQL on this machine, for tests and for SITE=slurm_local (needs root, Debian)
+	tests/engines/start.sh
+
+engines-stop:  ## Stop them
+	tests/engines/stop.sh
+
+STUDY ?= $(shell ls -td sweeps/*/report 2>/dev/null | head -1 | cut -d/ -f2)
+dashboard: $(READY)  ## Look at a study that was reported in optuna-dashboard, at 127.0.0.1:8080 (STUDY=name)
+	$(BIN)/optuna-dashboard --host 127.0.0.1 --port 8080 sqlite:///sweeps/$(STUDY)/report/optuna.sqlite3
+
 test: lint $(READY)  ## Format, lint, types, import contracts and tests
 	$(BIN)/pytest
 
@@ -43,4 +57,4 @@ zoo: $(READY)  ## Measure all of models/ again; write cards, figures and the tab
 clean:  ## Remove .venv and what the tools left (runs/ stays)
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup train test lint format benchmark zoo clean
+.PHONY: help setup train sweep engines engines-stop dashboard test lint format benchmark zoo clean

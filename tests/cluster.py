@@ -18,6 +18,7 @@ from wirecell_ml.submit.study import Study
 
 FOLDER = Path.home() / ".cache" / "wirecell_ml" / "faults"  # not where a user's sweeps may run
 PORT = "16917"
+PING = ("scontrol", "ping")
 LIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED")
 
 
@@ -35,7 +36,7 @@ class Cluster:
     def answers(self) -> bool:
         """Return whether the controller answers."""
         environment = os.environ | {"SLURM_CONF": str(self.conf)}
-        return subprocess.run(["scontrol", "ping"], env=environment, capture_output=True, check=False).returncode == 0
+        return subprocess.run(PING, env=environment, capture_output=True, check=False).returncode == 0
 
     def pid_file(self, daemon: str) -> Path:
         """Return the file that holds the number of a daemon's process."""
@@ -58,9 +59,7 @@ class Cluster:
 
     def ask_conf(self, name: str) -> str:
         """Return the first value of a name in slurm.conf."""
-        return next(
-            word.partition("=")[2] for word in self.conf.read_text().split() if word.partition("=")[0] == name
-        )
+        return next(word.partition("=")[2] for word in self.conf.read_text().split() if word.partition("=")[0] == name)
 
     def jobs(self, name: str) -> dict[str, str]:
         """Return the state of every job, by token, whose name begins with ``name``."""
@@ -117,8 +116,8 @@ def elsewhere() -> Iterator[None]:
         yield
 
 
-def runner(token: str) -> psutil.Process:
-    """Return the runner of a job on this machine, once there is one."""
+def runner(token: str, but: psutil.Process | None = None) -> psutil.Process:
+    """Return the runner of a job on this machine, once there is one ``but`` that one."""
     found: list[psutil.Process] = []
 
     def seen() -> bool:
@@ -127,7 +126,7 @@ def runner(token: str) -> psutil.Process:
                 words = process.cmdline()
             except psutil.Error:
                 continue
-            if RUNNER in words and words[-1] == token and "env" not in words[0]:
+            if RUNNER in words and words[-1] == token and process != but:
                 found.append(process)
         return bool(found)
 

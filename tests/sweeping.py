@@ -1,5 +1,6 @@
 """What tests of sweeps need: studies of units that take no time, drivers in processes, and what must hold."""
 
+import json
 import os
 import subprocess
 import sys
@@ -85,9 +86,12 @@ def check_exactly_once(study: Study, trials: int) -> dict[str, int]:
     ledger = study.ledger()
     units, attempts, events = ledger.units(study.name), ledger.attempts(study.name), ledger.events(study.name)
     assert [unit.number for unit in units] == list(range(trials))
-    assert all(unit.state in UNIT_ENDS for unit in units), Counter(unit.state for unit in units)
+    lost = [unit.number for unit in units if unit.state not in UNIT_ENDS]
+    assert not lost, f"trials that never ended: {lost}"
     ends = Counter(event.number for event in events if event.attempt is None and event.new in set(UNIT_ENDS))
-    assert ends == Counter(range(trials)), "a trial ended more than once, or never"
+    doubled = [number for number, times in ends.items() if times > 1]
+    assert not doubled, f"trials that ended more than once: {doubled}"
+    assert set(ends) == set(range(trials)), "a trial ended without an event"
     assert all(attempt.state in ATTEMPT_ENDS for attempt in attempts), Counter(attempt.state for attempt in attempts)
     for unit in units:
         committed = study.order().box(unit.number).result()
@@ -98,4 +102,13 @@ def check_exactly_once(study: Study, trials: int) -> dict[str, int]:
     source.restore(units)
     assert source.ask() is None, "the budget is not exact"
     states = Counter(trial.state for trial in read_trials(study))
-    return {"trials": len(units), "attempts": len(attempts), "done": states["DONE"], "lost": 0, "doubled": 0}
+    counts = {"trials": len(units), "attempts": len(attempts), "done": states["DONE"]}
+    return counts | {"lost": len(lost), "doubled": len(doubled)}
+
+
+def record_fault(name: str, what: str, counts: dict[str, int]) -> None:
+    """Append a fault, what was done to the system, and its counts to the file that WIRECELL_ML_FAULT_COUNTS names."""
+    path = os.environ.get("WIRECELL_ML_FAULT_COUNTS")
+    if path:
+        with Path(path).open("a") as file:
+            file.write(json.dumps({"fault": name, "what": what, "counts": counts}) + "\n")

@@ -31,7 +31,11 @@ def configs(folder: Path | None = None) -> Iterator[None]:
 
 def compose(name: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> DictConfig:
     """Return a composed config; ``config_dirs`` are searched, too. Raises what Hydra raises for a wrong override."""
-    found = [f"file://{Path(folder).expanduser().absolute()}" for folder in config_dirs]
+    folders = [Path(folder).expanduser().absolute() for folder in config_dirs]
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"--config-dir {folder}: no such folder")
+    found = [f"file://{folder}" for folder in folders]
     search = [f"hydra.searchpath=[{','.join(found)}]"] if found else []
     return hydra.compose(name, [*search, *overrides])
 

@@ -42,14 +42,14 @@ class Instant:
             result = {"end": "done", "metrics": {"val/dice": 1 - params["optimizer.lr"]}, "attempt": 1}
             (box.folder / "result.json").write_text(json.dumps(result))
 
-    def states(self, tokens: Collection[str]) -> dict[str, JobState]:
+    def states(self, tokens: Collection[str]) -> dict[str, JobState]:  # noqa: ARG002
         """Return that there are no jobs."""
         return {}
 
     def cancel(self, tokens: Collection[str]) -> None:
         """Have nothing to cancel."""
 
-    def room(self, resources: Resources, open_jobs: int) -> int:
+    def room(self, resources: Resources, open_jobs: int) -> int:  # noqa: ARG002
         """Return room for what makes AT_ONCE."""
         return AT_ONCE - open_jobs
 

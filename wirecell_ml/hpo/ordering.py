@@ -1,6 +1,7 @@
 """Ordering a study: everything that can be wrong with it is found before anything is queued."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from wirecell_ml.composing import Bases, group_options
 from wirecell_ml.errors import ConfigError, suggest
 from wirecell_ml.hpo.space import Choices, Space, parse_sweep
-from wirecell_ml.submit.arguments import Arguments
+from wirecell_ml.schema import TrainSettings
+from wirecell_ml.submit.arguments import Arguments, first_name
 from wirecell_ml.submit.ordering import check_place, compose_settings, read_site, rehearse, training_work, write_study
 from wirecell_ml.submit.study import Study, TrainingWork, check_name, ledger_url
 
@@ -54,10 +56,11 @@ def draft(settings: DictConfig, arguments: Arguments) -> Draft:
     """Return a checked study; raises ConfigError or SubmitError for whatever is wrong with it."""
     plain: Any = OmegaConf.to_container(settings.search)
     space = Space.from_settings(plain["sweep"], plain.get("first") or [])
-    objectives: Any = OmegaConf.to_container(settings.objectives or settings.search.objectives)
+    objectives = read_objectives(settings)
     check_sampling(space, objectives, settings)
     site = read_site(settings.site)
     options = group_options(arguments.config_dirs)
+    check_names(arguments, [*settings, *options, *(item.name for item in fields(TrainSettings))])
     swept = {
         p.name: [str(one) for one in p.distribution.options]
         for p in space.parameters
@@ -91,6 +94,22 @@ def draft(settings: DictConfig, arguments: Arguments) -> Draft:
     return Draft(Study(folder, held), space, bases, whole)
 
 
+def read_objectives(settings: DictConfig) -> dict[str, str]:
+    """Return metric → direction; raises ConfigError for what is no such thing."""
+    given = settings.search.get("objectives") if settings.objectives is None else settings.objectives
+    if not isinstance(given, DictConfig):
+        raise ConfigError(f"objectives={given}: write which way is better, as in {{val/dice: maximize}}")
+    return {str(name): str(direction) for name, direction in given.items()}
+
+
+def check_names(arguments: Arguments, known: Sequence[str]) -> None:
+    """Raise ConfigError for a setting that is neither ours nor the training's; the near name may be either's."""
+    for word in arguments.training:
+        name = first_name(word)
+        if not word.startswith(("+", "~")) and name not in (*known, "hydra"):
+            raise ConfigError(f"no setting '{name}'.{suggest(name, known)}")
+
+
 def check_sampling(space: Space, objectives: Any, settings: DictConfig) -> None:
     """Raise ConfigError for a sampler or a pruner that cannot work with this space."""
     from wirecell_ml.hpo.proposer import Proposer  # here, since Optuna takes half a second
@@ -100,12 +119,13 @@ def check_sampling(space: Space, objectives: Any, settings: DictConfig) -> None:
 
 def sampling(settings: DictConfig) -> tuple[Any, Any]:
     """Return the settings of sampler and pruner, typed."""
-    from wirecell_ml.hpo.samplers import PrunerSettings, SamplerSettings
+    from wirecell_ml.hpo.samplers import PrunerSettings, SamplerSettings, read_settings
 
-    kinds = (("sampler", SamplerSettings), ("pruner", PrunerSettings))
-    return tuple(
-        OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), settings[name])) for name, kind in kinds
-    )  # type: ignore[return-value]
+    plain: Any = OmegaConf.to_container(OmegaConf.create({name: settings[name] for name in ("sampler", "pruner")}))
+    return (
+        read_settings(SamplerSettings, plain["sampler"], "sampler"),
+        read_settings(PrunerSettings, plain["pruner"], "pruner"),
+    )
 
 
 def budget(space: Space, settings: DictConfig) -> int:

@@ -226,7 +226,7 @@ def _write_csv(path: Path, study: StudySummary) -> None:
     metrics = _names((), (trial.metrics for trial in trials))
     plain = ["number", "state", "twin_of", "attempts", "site", "began", "ended"]
     plain += ["run_seconds", "core_seconds", "cost", "why"]
-    header = [*plain, *(f"values_{n}" for n in study.objectives)]
+    header = [*plain, "epochs", *(f"values_{n}" for n in study.objectives)]
     header += [*(f"params_{n}" for n in params), *(f"metrics_{n}" for n in metrics)]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -235,6 +235,7 @@ def _write_csv(path: Path, study: StudySummary) -> None:
             row: list[Scalar] = [
                 _when(trial, name) if name in ("began", "ended") else getattr(trial, name) for name in plain
             ]
+            row.append(max(trial.progress, default=0))
             row += [trial.values.get(name, "") for name in study.objectives]
             row += [_exact(trial.params[name]) if name in trial.params else "" for name in params]
             row += [trial.metrics.get(name, "") for name in metrics]

@@ -31,4 +31,19 @@ class HpoSettings:
     takeover: bool = False
 
 
+@dataclass
+class FollowUp:
+    """The settings of the verbs about a study that there is; each verb has some of them."""
+
+    study: str = MISSING
+    folder: str = HpoSettings.folder
+    driver: str = HpoSettings.driver
+    takeover: bool = False
+    trials: int | None = None  # null: as many as were ordered
+    how: str = "finish"
+    trial: int | None = None
+    watch: bool = False
+    output: str | None = None  # null: in the folder of the study
+
+
 ConfigStore.instance().store(name="hpo_schema", node=HpoSettings)

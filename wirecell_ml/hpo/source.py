@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wirecell_ml.hpo.proposer import Proposer
-from wirecell_ml.hpo.trial import Trial
+from wirecell_ml.hpo.trials import trial_of
 from wirecell_ml.submit.ledger import Unit
 
 LEARNERS = ("tpe", "gp", "cmaes", "nsga2")  # samplers whose proposals depend on earlier results
@@ -38,21 +38,3 @@ class OptunaSource:
     def should_prune(self, number: int) -> bool:
         """Return whether the pruner would end a unit."""
         return self.proposer.should_prune(number)
-
-
-def trial_of(unit: Unit) -> Trial:
-    """Return the trial that a unit runs."""
-    metrics = {
-        name: float(value) for name, value in (unit.result or {}).get("metrics", {}).items() if value is not None
-    }
-    return Trial(
-        number=unit.number,
-        params=unit.params,
-        state=str(unit.state),
-        values=metrics if unit.state == "DONE" else {},
-        progress={int(epoch): value for epoch, value in unit.progress.items()},
-        metrics=metrics,
-        twin_of=unit.twin_of,
-        ended=unit.ended,
-        why=unit.why,
-    )

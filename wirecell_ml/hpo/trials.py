@@ -4,9 +4,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from wirecell_ml.hpo.source import trial_of
 from wirecell_ml.hpo.trial import Trial
-from wirecell_ml.submit.ledger import Attempt
+from wirecell_ml.submit.ledger import Attempt, Unit
 from wirecell_ml.submit.status import price
 from wirecell_ml.submit.study import Study
 
@@ -39,4 +38,22 @@ def with_attempts(trial: Trial, attempts: Sequence[Attempt], study: Study) -> Tr
         run_seconds=seconds,
         core_seconds=sum(attempt.core_seconds for attempt in attempts),
         cost=price(seconds, study.site.resources, study.site.cost),
+    )
+
+
+def trial_of(unit: Unit) -> Trial:
+    """Return the trial that a unit runs."""
+    metrics = {
+        name: float(value) for name, value in (unit.result or {}).get("metrics", {}).items() if value is not None
+    }
+    return Trial(
+        number=unit.number,
+        params=unit.params,
+        state=str(unit.state),
+        values=metrics if unit.state == "DONE" else {},
+        progress={int(epoch): value for epoch, value in unit.progress.items()},
+        metrics=metrics,
+        twin_of=unit.twin_of,
+        ended=unit.ended,
+        why=unit.why,
     )

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,16 @@ from rich.table import Table
 from wirecell_ml.composing import as_yaml
 from wirecell_ml.errors import ConfigError, RunError, suggest
 from wirecell_ml.hpo import ordering
-from wirecell_ml.hpo.settings import HpoSettings
+from wirecell_ml.hpo.settings import FollowUp
 from wirecell_ml.hpo.space import Space
+from wirecell_ml.hpo.trial import Trial
 from wirecell_ml.hpo.trials import Contest, read_trials
 from wirecell_ml.submit import running
 from wirecell_ml.submit.arguments import Arguments
 from wirecell_ml.submit.backend import make_backend
 from wirecell_ml.submit.job import Batch
 from wirecell_ml.submit.ledger import Event
+from wirecell_ml.submit.ordering import check_words
 from wirecell_ml.submit.session import Source
 from wirecell_ml.submit.status import picture
 from wirecell_ml.submit.study import Study, open_study
@@ -101,37 +104,44 @@ def show_dry_run(drafted: ordering.Draft) -> None:
 def resume(arguments: Arguments) -> None:
     """Drive a study on, from where its ledger has it; a larger ``trials`` makes it longer."""
     settings = follow_up(arguments, ("study", "folder", "driver", "takeover", "trials"))
-    study = find(settings)
-    if "trials" in settings and int(settings.trials) > int(study.held.trials):
-        study.held.trials = int(settings.trials)
-        study.save()
+    study = find_sweep(settings)
+    if settings.trials is not None:
+        lengthen(study, settings.trials)
     study.go_on()
-    drive(study, settings.get("driver", "foreground"), settings.get("takeover", False))
+    drive(study, settings.driver, settings.takeover)
+
+
+def lengthen(study: Study, trials: int) -> None:
+    """Let a study have more trials than were ordered; raises ConfigError for fewer."""
+    if trials < study.held.trials:
+        raise ConfigError(f"trials={trials}: study {study.name} has {study.held.trials}, which can only become more")
+    study.held.trials = trials
+    study.save()
 
 
 def status(arguments: Arguments) -> None:
-    """Show how a study stands, once or live."""
+    """Show how a study stands, once or until it has ended."""
     settings = follow_up(arguments, ("study", "folder", "watch"))
     study = find(settings)
     ledger, console = study.ledger(), Console()
-    if not settings.get("watch", False):
+    if not settings.watch:
         console.print(picture(running.status_of(study, ledger, "")))
         return
-    with Live(console=console) as live:
+    with suppress(KeyboardInterrupt), Live(console=console) as live:
         while True:
-            live.update(picture(running.status_of(study, ledger, "")))
+            seen = running.status_of(study, ledger, "")
+            live.update(picture(seen))
+            if seen.ended >= seen.budget:
+                return
             time.sleep(WATCH_S)
 
 
 def stop(arguments: Arguments) -> None:
     """Ask for the end of a study, from which it can be resumed."""
     settings = follow_up(arguments, ("study", "folder", "how"))
-    how = settings.get("how", "finish")
-    if how not in ("finish", "checkpoint"):
-        raise ConfigError(f"how: '{how}' is not known.{suggest(how, ('checkpoint', 'finish'))}")
     study = find(settings)
-    study.stop(how)
-    means = "running trials end first" if how == "finish" else "running trials checkpoint and end"
+    study.stop(settings.how)
+    means = "running trials end first" if settings.how == "finish" else "running trials checkpoint and end"
     print_out(f"study {study.name} will stop: {means}. Go on later with: hpo resume study={study.name}\n")
 
 
@@ -139,15 +149,19 @@ def why(arguments: Arguments) -> None:
     """Show everything that happened to a trial."""
     settings = follow_up(arguments, ("study", "folder", "trial"))
     study = find(settings)
-    number = settings.get("trial")
-    trials = read_trials(study)
-    if not isinstance(number, int) or not 0 <= number < len(trials):
-        raise ConfigError(f"trial={number}: study {study.name} has trials 0 to {len(trials) - 1}")
-    trial = trials[number]
-    print_out(f"trial {number}: {trial.state}, {trial.why}\n")
+    trial = one_of(read_trials(study), settings.trial, study)
+    print_out(f"trial {trial.number}: {trial.state}, {trial.why}\n")
     print_out(OmegaConf.to_yaml(OmegaConf.create({"parameters": trial.params, "metrics": trial.metrics})))
-    Console().print(history(study.ledger().events(study.name, number)))
-    print_out(f"its files: {study.order().box(number).folder}\n")
+    Console().print(history(study.ledger().events(study.name, trial.number)))
+    print_out(f"its files: {study.order().box(trial.number).folder}\n")
+
+
+def one_of(trials: Sequence[Trial], number: int | None, study: Study) -> Trial:
+    """Return the trial of that number; raises ConfigError where there is none."""
+    if number is not None and 0 <= number < len(trials):
+        return trials[number]
+    numbers = f"trials 0 to {len(trials) - 1}" if trials else "no trials yet"
+    raise ConfigError(f"trial={'' if number is None else number}: study {study.name} has {numbers}. Write trial=NUMBER")
 
 
 def history(events: Sequence[Event]) -> Table:
@@ -164,7 +178,7 @@ def history(events: Sequence[Event]) -> Table:
 def report(arguments: Arguments) -> None:
     """Write the report of a study."""
     settings = follow_up(arguments, ("study", "folder", "output"))
-    write_report(find(settings), Path(settings.output) if "output" in settings else None)
+    write_report(find_sweep(settings), Path(settings.output).expanduser() if settings.output else None)
 
 
 def write_report(study: Study, folder: Path | None = None) -> None:
@@ -221,8 +235,8 @@ def settings_shown(study: Study) -> dict[str, str]:
 def best(arguments: Arguments) -> None:
     """Write the best trial as an experiment."""
     settings = follow_up(arguments, ("study", "folder", "output"))
-    study = find(settings)
-    write_best(study, Path(settings.get("output", study.folder / "report" / "best.yaml")))
+    study = find_sweep(settings)
+    write_best(study, Path(settings.output or study.folder / "report" / "best.yaml").expanduser())
 
 
 def write_best(study: Study, path: Path) -> None:
@@ -240,21 +254,36 @@ def write_best(study: Study, path: Path) -> None:
     Console().print(f"best: trial {winner.number}, {values}\ntrain it with: {command}", highlight=False, soft_wrap=True)
 
 
-def follow_up(arguments: Arguments, known: Sequence[str]) -> DictConfig:
+def follow_up(arguments: Arguments, known: Sequence[str]) -> FollowUp:
     """Return the settings of a verb about a study that there is; raises ConfigError for any other."""
     for word in [*arguments.own, *arguments.training]:
         name = word.partition("=")[0]
         if name not in known:
             raise ConfigError(f"hpo {arguments.verb}: no setting '{name}'.{suggest(name, known)}")
-    settings = OmegaConf.from_dotlist(list(arguments.own))
-    if "study" not in settings:
+    given = OmegaConf.merge(OmegaConf.structured(FollowUp), OmegaConf.from_dotlist(list(arguments.own)))
+    assert isinstance(given, DictConfig)
+    if OmegaConf.is_missing(given, "study"):
         raise ConfigError(f"hpo {arguments.verb}: which study? Write study=NAME")
+    check_words(given)
+    settings = OmegaConf.to_object(given)
+    assert isinstance(settings, FollowUp)
     return settings
 
 
-def find(settings: DictConfig) -> Study:
+def find(settings: FollowUp) -> Study:
     """Return the study that the settings name."""
-    return open_study(str(settings.study), Path(settings.get("folder", HpoSettings.folder)).expanduser())
+    return open_study(settings.study, Path(settings.folder).expanduser())
+
+
+def find_sweep(settings: FollowUp) -> Study:
+    """Return the study that the settings name; raises ConfigError for one that has no search space."""
+    study = find(settings)
+    if "search" not in study.held:
+        raise ConfigError(
+            f"study={study.name} is no sweep but one training. Write: python -m wirecell_ml.submit resume "
+            f"study={study.name}"
+        )
+    return study
 
 
 def print_out(text: str) -> None:

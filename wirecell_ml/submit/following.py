@@ -52,6 +52,6 @@ def parse(line: str, objective: str) -> tuple[int, float] | None:
     try:
         held = json.loads(line)
         epoch, value = int(held["epoch"]), float(held["metrics"][objective])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     return (epoch, value) if math.isfinite(value) else None

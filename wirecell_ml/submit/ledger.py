@@ -20,6 +20,7 @@ from wirecell_ml.errors import RunError, suggest
 from wirecell_ml.submit.states import ATTEMPT_MOVES, OPEN, UNIT_MOVES, AttemptState, UnitState
 
 VERSION = 1  # of the tables below
+LOCK = 16817  # whoever holds it in PostgreSQL makes the tables
 BUSY_S = 60  # how long a transaction waits for another one, seconds
 
 tables = sql.MetaData()
@@ -387,6 +388,8 @@ def unavailable_passes(engine: Engine) -> Iterator[None]:
 
 def prepare_tables(connection: Connection) -> None:
     """Make the tables of a new ledger; raises RunError for one that a newer version of this program wrote."""
+    if connection.dialect.name == "postgresql":  # where two may make them at once; SQLite lets one in at a time
+        connection.execute(sql.select(sql.func.pg_advisory_xact_lock(LOCK)))
     if not sql.inspect(connection).has_table(VERSIONS.name):
         tables.create_all(connection)
         connection.execute(VERSIONS.insert().values(version=VERSION))

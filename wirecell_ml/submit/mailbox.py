@@ -12,7 +12,9 @@ units/000007/attempt-1/run-1.json why that start ended without a result
 
 import json
 import os
+import re
 import socket
+import sys
 import time
 import zipfile
 from dataclasses import dataclass
@@ -20,9 +22,12 @@ from pathlib import Path
 from typing import Any
 
 LARGEST_BYTES = 1_000_000  # of a result or a note; what a worker writes is not trusted
-ENDS = {"done", "pruned"}  # what a result may say
-NOTES = {"mistake", "crashed", "memory", "stopped", "preempted"}
+ENDS = ("done", "pruned")  # what a result may say
+NOTES = ("mistake", "crashed", "memory", "stopped", "preempted")
 CHECKPOINT = "last.ckpt"
+RUN = re.compile(r"run-([1-9][0-9]*)")
+LONGEST_LINE = 500  # characters of a message
+DAMAGED: dict[str, Any] = {"end": "done", "metrics": {}, "message": "damaged result"}
 
 
 @dataclass(frozen=True)
@@ -86,26 +91,24 @@ class UnitBox:
         return True
 
     def result(self) -> dict[str, Any] | None:
-        """Return the committed result, or None; one that is not of the right form counts as a crash."""
+        """Return the committed result, or None; one that is not of the right form counts as one without metrics."""
         held = read_small(self.folder / "result.json")
-        return (
-            held if held is None or well_formed(held) else {"end": "done", "metrics": {}, "message": "damaged result"}
-        )
+        return None if held is None else trusted_result(held)
 
     def newest_run(self, attempt: int) -> int:
         """Return the number of the newest start of an attempt, 0 if it never started."""
-        return max((int(path.name[4:]) for path in self.attempt(attempt).glob("run-*") if path.is_dir()), default=0)
+        found = [(RUN.fullmatch(path.name), path) for path in self.attempt(attempt).glob("run-*")]
+        return max((int(match[1]) for match, path in found if match and path.is_dir()), default=0)
 
     def note(self, attempt: int) -> dict[str, Any] | None:
         """Return why the newest start of an attempt ended without a result, or None while nothing is said."""
         run = self.newest_run(attempt)
-        held = read_small(self.attempt(attempt) / f"run-{run}.json") if run else None
-        return held if held and held.get("kind") in NOTES and isinstance(held.get("message"), str) else None
+        return trusted_note(read_small(self.attempt(attempt) / f"run-{run}.json")) if run else None
 
     def notes(self, attempt: int) -> list[dict[str, Any]]:
-        """Return all notes of an attempt, by the number of the start."""
-        paths = sorted(self.attempt(attempt).glob("run-*.json"), key=lambda path: int(path.stem[4:]))
-        return [held for path in paths if (held := read_small(path))]
+        """Return all notes of an attempt, one for each start that ended without a result."""
+        paths = self.attempt(attempt).glob("run-*.json")
+        return [note for path in paths if (note := trusted_note(read_small(path)))]
 
     def beat(self, attempt: int) -> float | None:
         """Return when the runner last said that it lives, by the clock of the file system, or None."""
@@ -146,27 +149,59 @@ def whole(checkpoint: Path) -> bool:
     try:
         with zipfile.ZipFile(checkpoint) as archive:
             return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile):
+    except Exception:  # zipfile says in many ways that an archive is damaged
         return False
 
 
 def read_small(path: Path) -> dict[str, Any] | None:
-    """Return the JSON object in a file, or None where there is none, or none that a worker of ours would write."""
+    """Return the JSON object in a file, {} for what no worker of ours would write, or None where there is no file."""
     try:
-        if path.stat().st_size > LARGEST_BYTES:
-            return None
-        held = json.loads(path.read_text())
-    except (OSError, ValueError):
+        with path.open("rb") as file:
+            text = file.read(LARGEST_BYTES + 1)
+    except FileNotFoundError:
         return None
-    return held if isinstance(held, dict) else None
+    try:
+        held = json.loads(text) if len(text) <= LARGEST_BYTES else {}
+    except (ValueError, RecursionError):
+        return {}
+    return held if isinstance(held, dict) else {}
 
 
-def well_formed(result: dict[str, Any]) -> bool:
-    """Return whether a result has the form that a runner gives it."""
-    metrics = result.get("metrics")
-    if result.get("end") not in ENDS or not isinstance(metrics, dict):
-        return False
-    return all(isinstance(value, int | float | None) for value in metrics.values())
+def trusted_result(held: dict[str, Any]) -> dict[str, Any]:
+    """Return what a result says in the form that a runner gives it; a metric that is no finite number is None."""
+    metrics, attempt, token = held.get("metrics"), held.get("attempt"), held.get("token")
+    if held.get("end") not in ENDS or not isinstance(metrics, dict):
+        return DAMAGED
+    if not all(isinstance(value, int | float | None) for value in metrics.values()):
+        return DAMAGED
+    numbers = {printable(name): value if finite(value) else None for name, value in metrics.items()}
+    who = {
+        "attempt": attempt if isinstance(attempt, int) else 0,
+        "token": printable(token) if isinstance(token, str) else "",
+    }
+    return {"end": held["end"], "metrics": numbers} | who | spent(held)
+
+
+def trusted_note(held: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what a note says in the form that a runner gives it, or None where it says nothing."""
+    if not held or held.get("kind") not in NOTES or not isinstance(held.get("message"), str):
+        return None
+    return {"kind": held["kind"], "message": printable(held["message"])} | spent(held)
+
+
+def spent(held: dict[str, Any]) -> dict[str, float]:
+    """Return the times that a runner reports, in seconds, zero where it reports no number."""
+    return {name: held[name] if finite(held.get(name)) else 0.0 for name in ("seconds", "core_seconds", "ended")}
+
+
+def finite(value: object) -> bool:
+    """Return whether a value is a number that a database can hold."""
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
+
+
+def printable(text: str) -> str:
+    """Return text in one line that every terminal and database takes."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:LONGEST_LINE])
 
 
 def replace(path: Path, text: str) -> None:
@@ -178,7 +213,7 @@ def replace(path: Path, text: str) -> None:
 
 def clock(folder: Path) -> float:
     """Return the time now by the clock of the file system that holds ``folder``, seconds since 1970."""
-    mark = folder / f".clock-{socket.gethostname()}-{os.getpid()}"
+    mark = folder / f".clock-{socket.gethostname()}"
     try:
         mark.touch()
         return mark.stat().st_mtime

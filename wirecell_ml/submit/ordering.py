@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,17 @@ from wirecell_ml.errors import ConfigError, RunError, SubmitError, suggest
 from wirecell_ml.schema import checked
 from wirecell_ml.submit.arguments import Arguments
 from wirecell_ml.submit.backend import Refused, Unavailable, make_backend
-from wirecell_ml.submit.payload import modules_of, snapshot
+from wirecell_ml.submit.payload import code_files, modules_of, snapshot
 from wirecell_ml.submit.site import Site, check_site
 from wirecell_ml.submit.study import Study, TrainingWork, open_study
 
 TRAIN = "wirecell_ml.train"
 TEXTS = ("sweep=", "ledger=", "folder=")  # settings taken as they are typed: Hydra's grammar would read them
-WORDS = {"trial_seed": ("same", "own"), "driver": ("detached", "foreground", "job")}
+WORDS = {  # settings that are one of a few words
+    "trial_seed": ("same", "own"),
+    "driver": ("detached", "foreground", "job"),
+    "how": ("checkpoint", "finish"),
+}
 MAY_CHANGE = ("trials", "site", "sampler", "pruner")  # when a study is ordered again
 
 
@@ -32,11 +37,26 @@ def compose_settings(name: str, arguments: Arguments) -> DictConfig:
     with configs():
         words = [word for word in arguments.own if not word.startswith(TEXTS)]
         settings = compose(name, words, arguments.config_dirs)
+        keep_open(settings, arguments)
     settings.merge_with(texts)
+    check_words(settings)
+    return settings
+
+
+def keep_open(settings: DictConfig, arguments: Arguments) -> None:
+    """Put ??? where the site file has it and the user gave nothing: Hydra takes the default of the setting instead."""
+    chosen = [word.partition("=")[2] for word in arguments.own if word.startswith("site=")]
+    as_written = compose(f"site/{chosen[-1]}", (), arguments.config_dirs) if chosen else OmegaConf.create()
+    for name in OmegaConf.missing_keys(as_written):
+        if OmegaConf.select(settings, name) is None:
+            OmegaConf.update(settings, name, "???")
+
+
+def check_words(settings: DictConfig) -> None:
+    """Raise ConfigError for a word that a setting does not know."""
     for name, known in WORDS.items():
         if name in settings and settings[name] not in known:
             raise ConfigError(f"{name}: '{settings[name]}' is not known.{suggest(settings[name], known)}")
-    return settings
 
 
 def read_site(node: DictConfig) -> Site:
@@ -66,6 +86,7 @@ def rehearse(flats: Sequence[Container], objectives: Sequence[str], program: str
     for flat in flats:
         checked(OmegaConf.create(flat))
     if program != TRAIN:
+        check_program(program)
         return
     reported = json.loads(rehearsal(flats))["metrics"]
     for objective in objectives:
@@ -73,6 +94,16 @@ def rehearse(flats: Sequence[Container], objectives: Sequence[str], program: str
             raise ConfigError(
                 f"objectives: '{objective}' is not reported by the training.{suggest(objective, reported)}"
             )
+
+
+def check_program(program: str) -> None:
+    """Raise ConfigError for a program that no unit could start."""
+    try:
+        found = find_spec(program)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        raise ConfigError(f"program={program}: no such module. Install it, or put its folder on PYTHONPATH")
 
 
 def rehearsal(flats: Sequence[Container]) -> str:
@@ -96,16 +127,34 @@ def write_study(study: Study, bases: Bases, whole: Bases | None = None) -> Study
     """
     if (study.folder / "study.yaml").exists():
         return ordered_again(study)
-    study.folder.mkdir(parents=True, exist_ok=True)
-    study.ledger().create(study.name, study.digest())
     modules = {name for config in bases.configs.values() for name in modules_of(config)}
-    modules.add(study.held.program.partition(".")[0])
-    study.held.code = str(snapshot(study.folder, modules - {"wirecell_ml"}))
+    modules = (modules | {study.held.program.partition(".")[0]}) - {"wirecell_ml"}
+    list(code_files(modules))  # raises for what cannot be copied, before anything is written
+    enroll(study)
+    study.held.code = str(snapshot(study.folder, modules))
     bases.save(study.folder / "base")
     if whole:
         whole.save(study.folder / "whole")
     study.save()
     return study
+
+
+def enroll(study: Study) -> None:
+    """Write a study into its ledger, and make its folder; a ledger that is elsewhere has to answer first."""
+    if study.held.ledger is None:
+        make_folder(study)
+    study.ledger().create(study.name, study.digest())
+    make_folder(study)
+
+
+def make_folder(study: Study) -> None:
+    """Make the folder of a study."""
+    try:
+        study.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"folder={study.folder.parent}: cannot write: {error.strerror}. Choose another place with folder=…"
+        ) from error
 
 
 def ordered_again(study: Study) -> Study:
@@ -117,7 +166,8 @@ def ordered_again(study: Study) -> Study:
             f"or go on with it as it is: hpo resume study={study.name}"
         )
     for name in MAY_CHANGE:
-        before.held[name] = study.held[name]
+        if name in study.held:
+            before.held[name] = study.held[name]
     before.save()
     return before
 

@@ -20,6 +20,7 @@ class Queue:
     answered_at: float = 0.0  # when it last answered; older than asked_at: it is silent
     silence: str = ""  # what it said in place of an answer
     quiet_since: dict[str, float] = field(default_factory=dict)  # token → since when its job has ended or is not known
+    running_since: dict[str, float] = field(default_factory=dict)  # token → since when its job is said to run
 
     def ask(self, backend: Backend, tokens: Collection[str]) -> None:
         """Ask the batch system about jobs."""
@@ -32,10 +33,16 @@ class Queue:
         self.answered_at, self.silence = self.asked_at, ""
         present = {token for token, state in self.jobs.items() if state in (JobState.WAITING, JobState.RUNNING)}
         self.quiet_since = {t: self.quiet_since.get(t, self.asked_at) for t in tokens if t not in present}
+        running = {token for token, state in self.jobs.items() if state is JobState.RUNNING}
+        self.running_since = {t: self.running_since.get(t, self.asked_at) for t in running}
 
     def quiet_s(self, token: str) -> float:
         """Return for how long a job has ended or has not been known, seconds."""
         return time.time() - self.quiet_since.get(token, time.time())
+
+    def running_s(self, token: str) -> float:
+        """Return for how long a job has been said to run, seconds."""
+        return time.time() - self.running_since.get(token, time.time())
 
 
 @dataclass

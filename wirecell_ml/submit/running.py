@@ -1,22 +1,25 @@
 """How a driver is run: here, in the background, or as a job; and how a person watches it."""
 
+import logging
 import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 import psutil
 from rich.console import Console
+from rich.highlighter import NullHighlighter
 from rich.live import Live
+from rich.logging import RichHandler
 
 from wirecell_ml.errors import RunError, SubmitError
 from wirecell_ml.submit.backend import Refused, Unavailable, make_backend
 from wirecell_ml.submit.driver import Driver
 from wirecell_ml.submit.job import Batch
-from wirecell_ml.submit.ledger import Ledger, Superseded
+from wirecell_ml.submit.ledger import Ledger, Superseded, Unit
 from wirecell_ml.submit.picture import Picture
 from wirecell_ml.submit.session import Source, Work
 from wirecell_ml.submit.states import UNIT_ENDS, UnitState
@@ -74,9 +77,9 @@ def lives(driver: dict[str, object]) -> bool:
 def view(study: Study, ledger: Ledger, console: Console) -> Iterator[Callable[[Picture], None]]:
     """Give a watcher that shows how the study stands: a live picture on a terminal, a line for each end elsewhere."""
     if not console.is_terminal:
-        yield Lines(study, console)
+        yield Lines(study, ledger.units(study.name), console)
         return
-    with Live(console=console, refresh_per_second=4, transient=False) as live:
+    with logged_above(console), Live(console=console, refresh_per_second=4) as live:
         shown_at = 0.0
 
         def watch(seen: Picture) -> None:
@@ -89,31 +92,47 @@ def view(study: Study, ledger: Ledger, console: Console) -> Iterator[Callable[[P
         live.update(picture(status_of(study, ledger, "")))
 
 
+@contextmanager
+def logged_above(console: Console) -> Iterator[None]:
+    """Let log lines appear above a live picture, which they would tear."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    root.handlers[:] = [RichHandler(console=console, show_path=False, highlighter=NullHighlighter())]
+    try:
+        yield
+    finally:
+        root.handlers[:] = before
+
+
 class Lines:
     """A watcher that prints a line for each unit that ends."""
 
-    def __init__(self, study: Study, console: Console) -> None:
+    def __init__(self, study: Study, before: Sequence[Unit], console: Console) -> None:
         self.study, self.console = study, console
-        self.open: set[int] | None = None
+        self.known = len(before)
+        self.open = {unit.number for unit in before if unit.state not in UNIT_ENDS}
         self.trouble = ""
 
     def __call__(self, seen: Picture) -> None:
         """Print what has ended since the last call."""
-        if self.open is not None:
-            for number in sorted(self.open - seen.open_units):
-                self.console.print(self.line(seen, number), highlight=False)
-        self.open = set(seen.open_units)
+        ended = sorted((self.open | set(range(self.known, len(seen.units)))) - seen.open_units)
+        self.known, self.open = len(seen.units), set(seen.open_units)
+        before = self.known - len(self.open) - len(ended)
+        for count, number in enumerate(ended, before + 1):
+            self.print(f"{count}/{self.study.held.trials}  {self.end_of(seen.units[number])}")
         if trouble(seen) != self.trouble:
             self.trouble = trouble(seen)
-            self.console.print(self.trouble or "going on", highlight=False)
+            self.print(self.trouble or "going on")
 
-    def line(self, seen: Picture, number: int) -> str:
-        """Return the end of a unit in a line."""
-        unit = seen.units[number]
-        ended = sum(one.state in UNIT_ENDS for one in seen.units)
+    def end_of(self, unit: Unit) -> str:
+        """Return how a unit ended, in a line."""
         values = "  ".join(f"{name} {value_of(unit, name):.4f}" for name in self.study.objectives)
-        end = values if unit.state is UnitState.DONE else unit.why
-        return f"{ended}/{self.study.held.trials}  trial {number} {unit.state.lower()}  {end}"
+        end = values if unit.state is UnitState.DONE else " ".join(unit.why.split())
+        return f"trial {unit.number} {unit.state.lower()}  {end}"
+
+    def print(self, line: str) -> None:
+        """Print one line, however long it is."""
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def trouble(seen: Picture) -> str:

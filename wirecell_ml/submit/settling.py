@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from wirecell_ml.errors import SubmitError
+from wirecell_ml.submit.backend import Unavailable
 from wirecell_ml.submit.following import read_progress
 from wirecell_ml.submit.ledger import Attempt, Transaction, Unit
 from wirecell_ml.submit.mailbox import UnitBox, clock
@@ -79,12 +81,24 @@ class Settlement:
         if state is A.FAILED_APP:
             return why
         if out_of_memory(finding):
-            more = finding.attempt.memory_gb > self.session.order.site.resources.memory_gb
-            return f"memory ran out twice, with {finding.attempt.memory_gb:g} GB" if more else None
+            return self.too_large(finding.attempt.memory_gb)
         if state is A.FAILED_INFRA and picture.failed[number] >= policy.failures:
             return f"given up after {policy.failures + 1} failures: {why}"
         if state in FREE and picture.lost[number] >= policy.preemptions:
             return f"given up after {policy.preemptions + 1} interruptions: {why}"
+        return None
+
+    def too_large(self, memory_gb: float) -> str | None:
+        """Return why a unit whose memory ran out cannot have more, or None."""
+        size, policy = self.session.order.site.resources, self.session.order.site.policy
+        if memory_gb > size.memory_gb:
+            return f"memory ran out twice, with {memory_gb:g} GB"
+        try:
+            self.session.backend.check(replace(size, memory_gb=memory_gb * policy.more_memory))
+        except SubmitError as error:
+            return f"memory ran out, and there is no more: {error}"
+        except Unavailable:
+            return None
         return None
 
     def end(self, unit: Unit, state: UnitState, why: str, result: dict[str, Any] | None = None) -> None:
@@ -143,6 +157,7 @@ def gather(session: Session, attempt: Attempt, now: float) -> Evidence:
         beat_age_s=None if beat is None else max(0.0, now - beat),
         job=queue.jobs.get(attempt.token),
         answered=queue.answered_at > attempt.submitted and not queue.silence,
+        running_s=queue.running_s(attempt.token),
         quiet_s=queue.quiet_s(attempt.token),
         waiting_s=time.time() - attempt.submitted,
     )
@@ -163,8 +178,8 @@ def spent(box: UnitBox, attempt: Attempt, result: dict[str, Any] | None) -> dict
     if result and result.get("attempt") == attempt.attempt:
         said.append(result)
     return {
-        "run_seconds": sum(float(one.get("seconds", 0)) for one in said),
-        "core_seconds": sum(float(one.get("core_seconds", 0)) for one in said),
+        "run_seconds": sum(one["seconds"] for one in said),
+        "core_seconds": sum(one["core_seconds"] for one in said),
     }
 
 

@@ -1,5 +1,6 @@
 """States of units and of attempts, and what the evidence says of an attempt."""
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -72,6 +73,7 @@ class Evidence:
     beat_age_s: float | None = None  # since the last heartbeat; None: there was none
     job: JobState | None = None  # None: the batch system does not know it
     answered: bool = True  # whether the batch system answered at all
+    running_s: float = math.inf  # since the batch system began to say RUNNING: a restarted job has yet to beat
     quiet_s: float = 0.0  # since the batch system said ENDED, or no longer knew the job
     waiting_s: float = 0.0  # since the submission
 
@@ -140,8 +142,9 @@ def beats(seen: Evidence, patience: Patience) -> bool:
 
 def judge_present(seen: Evidence, patience: Patience) -> Verdict | None:
     """Return the end of an attempt whose job waits or runs."""
-    if seen.job is JobState.RUNNING and seen.beat_age_s is not None and seen.beat_age_s > patience.lease_s:
-        return Verdict(A.LOST, f"no heartbeat for {seen.beat_age_s:.0f} s")
+    silent_s = 0.0 if seen.beat_age_s is None else min(seen.beat_age_s, seen.running_s)
+    if seen.job is JobState.RUNNING and silent_s > patience.lease_s:
+        return Verdict(A.LOST, f"no heartbeat for {silent_s:.0f} s")
     late = patience.queue_s is not None and seen.beat_age_s is None and seen.waiting_s > patience.queue_s
     if late and seen.job is JobState.WAITING:
         return Verdict(A.CANCELLED, f"not started within {seen.waiting_s / 60:.0f} minutes")

@@ -19,6 +19,14 @@ from wirecell_ml.submit.states import UNIT_ENDS, UnitState
 
 ROWS = 12  # units shown
 WIDTH = 40  # of the bar
+NARROWEST = 8  # characters of an objective
+STYLES = {
+    UnitState.ACTIVE: "cyan",
+    UnitState.DONE: "green",
+    UnitState.PRUNED: "yellow",
+    UnitState.FAILED: "red",
+    UnitState.CANCELLED: "red",
+}
 
 
 @dataclass(frozen=True)
@@ -88,43 +96,78 @@ def value_of(unit: Unit, metric: str) -> float:
 
 
 def headline(status: Status) -> Text:
-    """Return the study in one or two lines."""
-    counts = status.counts
-    states = "  ".join(f"{counts[state]} {state.lower()}" for state in map(str, UnitState) if counts[state])
-    lines = [f"{status.study} at {status.site.name}: {status.ended}/{status.budget} ended   {states}"]
+    """Return the study in a few lines."""
+    text = Text(f"{status.study} at {status.site.name}: {status.ended}/{status.budget} ended ")
+    for state in UnitState:
+        if status.counts[state]:
+            text.append("  ").append(f"{status.counts[state]} {state.lower()}", style=STYLES.get(state, ""))
     best = status.best
     if best:
         values = ", ".join(f"{name} {value_of(best, name):.4f}" for name in status.objectives)
-        lines.append(f"best: trial {best.number}, {values}")
-    left = status.seconds_left
-    spent = f"{status.core_hours:.2f} core-hours"
+        text.append(f"\nbest: trial {best.number}, {values}")
+    text.append(f"\n{outlook(status)}spent {status.core_hours:.2f} core-hours")
     if status.cost:
-        spent += f", {status.cost:.2f} {status.site.cost.currency}"
-    lines.append(f"{'about ' + duration(left) + ' left' if left else 'no estimate of the time left'};  spent {spent}")
-    text = Text("\n".join(lines))
+        text.append(f", {status.cost:.2f} {status.site.cost.currency}".rstrip())
     if status.trouble:
         text.append(f"\n{status.trouble}", style="bold red")
     return text
 
 
+def outlook(status: Status) -> str:
+    """Return how long the rest will take, nothing where there is no rest."""
+    if status.ended >= status.budget:
+        return ""
+    left = status.seconds_left
+    return "no estimate of the time left;  " if left is None else f"about {duration(left)} left;  "
+
+
 def picture(status: Status) -> RenderableType:
     """Return bar, headline and the newest units."""
-    bar = ProgressBar(total=max(1, status.budget), completed=status.ended, width=WIDTH)
+    bar = Table.grid()  # which, unlike a bar, ends its line
+    bar.add_row(ProgressBar(total=max(1, status.budget), completed=status.ended, width=WIDTH))
     return Group(bar, headline(status), unit_table(status))
 
 
 def unit_table(status: Status) -> Table:
-    """Return the units that run, and those that ended last."""
+    """Return the units that run, and those that ended last; where it is narrow, what is cut is the last column."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("trial", "state", "attempt", *status.objectives, "epochs", "parameters or reason"):
-        table.add_column(name, justify="left" if name in ("state", "parameters or reason") else "right", no_wrap=True)
+    table.add_column("trial", justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("attempt", justify="right", no_wrap=True)
+    for name in status.objectives:
+        table.add_column(name, justify="right", no_wrap=True, min_width=NARROWEST)
+    table.add_column("epochs", justify="right", no_wrap=True)
+    table.add_column(cut("parameters or reason"))
     tries = Counter(attempt.number for attempt in status.attempts)
-    running = [unit for unit in status.units if unit.state not in UNIT_ENDS]
-    ended = sorted((unit for unit in status.units if unit.state in UNIT_ENDS), key=lambda unit: unit.ended or 0.0)
-    for unit in [*running[:ROWS], *reversed(ended[-max(3, ROWS - len(running)) :])]:
-        values = [f"{value_of(unit, name):.4f}" for name in status.objectives]
-        table.add_row(str(unit.number), unit.state.lower(), str(tries[unit.number]), *values, epochs(unit), about(unit))
+    for unit in newest(status.units):
+        state = Text(unit.state.lower(), style=STYLES.get(unit.state, ""))
+        values = [value_shown(unit, name, rank == 0) for rank, name in enumerate(status.objectives)]
+        table.add_row(str(unit.number), state, str(tries[unit.number]), *values, epochs(unit), cut(about(unit)))
     return table
+
+
+def cut(text: str) -> Text:
+    """Return a line that ends with an ellipsis where there is no room for all of it."""
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+def newest(units: Sequence[Unit]) -> list[Unit]:
+    """Return the units to show: those that run, those that wait, and then those that ended last."""
+    open_units = [unit for unit in units if unit.state not in UNIT_ENDS]
+    ended = [unit for unit in units if unit.state in UNIT_ENDS]
+    open_units.sort(key=lambda unit: (unit.state is not UnitState.ACTIVE, unit.number))
+    ended.sort(key=lambda unit: (unit.ended or 0.0, unit.number), reverse=True)
+    return [*open_units[:ROWS], *ended[: max(3, ROWS - len(open_units))]]
+
+
+def value_shown(unit: Unit, metric: str, first: bool) -> Text:
+    """Return a metric of a unit, a dash where it has none; the ``first`` objective is known while it learns."""
+    value = value_of(unit, metric)
+    if not math.isnan(value):
+        return Text(f"{value:.4f}")
+    if first and unit.progress:
+        return Text(f"{unit.progress[max(unit.progress, key=int)]:.4f}", style="dim")
+    return Text("-")
 
 
 def epochs(unit: Unit) -> str:
@@ -135,8 +178,8 @@ def epochs(unit: Unit) -> str:
 def about(unit: Unit) -> str:
     """Return what is worth knowing of a unit in a line."""
     if unit.state in (UnitState.FAILED, UnitState.CANCELLED):
-        return unit.why[:100]
-    return "  ".join(f"{name.rpartition('.')[2]}={shown(value)}" for name, value in unit.params.items())[:100]
+        return " ".join(unit.why.split())
+    return "  ".join(f"{name.rpartition('.')[2]}={shown(value)}" for name, value in unit.params.items())
 
 
 def shown(value: object) -> str:

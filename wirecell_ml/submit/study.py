@@ -120,6 +120,8 @@ def ledger_url(given: str | None, folder: Path) -> str:
     Raises ConfigError for a password in a setting: settings are kept in files and seen by everyone on the machine.
     """
     url = os.environ.get(LEDGER_VARIABLE) if given == "environment" else given
+    if given == "environment" and not url:
+        raise ConfigError(f"ledger=environment: the variable {LEDGER_VARIABLE} holds no address. Set it")
     if url is None:
         return f"sqlite:///{(folder / 'ledger.sqlite').absolute()}"
     try:

@@ -17,8 +17,10 @@ import sys
 import tempfile
 import time
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from wirecell_ml.errors import INTERRUPTED, USER_MISTAKE
 from wirecell_ml.submit.mailbox import UnitBox, replace
@@ -29,6 +31,8 @@ FULL_DISK_BYTES = 1_000_000  # less room than this, and the training's mistake i
 OUT_OF_MEMORY = {-signal.SIGKILL}  # how a training ends that the kernel killed for its memory
 PR_SET_PDEATHSIG = 1
 SUMMARY = "summary.json"
+
+T = TypeVar("T")
 
 
 class Runner:
@@ -84,12 +88,14 @@ class Runner:
             if time.time() < next_beat:
                 continue
             next_beat = time.time() + self.unit["heartbeat_s"]
-            self.heartbeat.touch()
-            if self.taken_over():
-                self.child.kill()
-                self.child.wait()
-                return None
-            if self.box.stopped() or self.signalled:
+            with suppress(OSError):  # the training goes on while the file system is away
+                self.heartbeat.touch()
+                if self.taken_over():
+                    self.child.kill()
+                    self.child.wait()
+                    return None
+                self.signalled = self.signalled or self.box.stopped() is not None
+            if self.signalled:
                 self.ask_to_end()
         return status
 
@@ -116,7 +122,7 @@ class Runner:
         """Write the result, or why there is none; return the exit status of the runner."""
         stop = self.box.stopped()
         if status == 0:
-            return self.commit("done", self.summary())
+            return self.commit("done", self.keep_trying(self.summary))
         if stop == "pruned" and self.asked:
             return self.commit("pruned", {})
         kind, message = self.reason(status, stop)
@@ -149,11 +155,13 @@ class Runner:
         return 0
 
     def summary(self) -> dict[str, Any]:
-        """Return what the training reports of itself."""
+        """Return what the training reports of itself; raises OSError where the file system is away."""
         path = self.directory / SUMMARY
+        if self.directory.is_dir() and not path.exists():
+            return {}
         try:
             metrics: dict[str, Any] = json.loads(path.read_text())["metrics"]
-        except (OSError, ValueError, KeyError):
+        except (ValueError, KeyError, TypeError):
             return {}
         return metrics
 
@@ -166,33 +174,28 @@ class Runner:
             "ended": time.time(),
         }
 
-    def keep_trying(self, write: Any, kept: dict[str, Any] | None = None) -> None:
-        """Write to the mailbox, if need be until time runs out; meanwhile the text is kept on this machine."""
+    def keep_trying(self, use: Callable[[], T], kept: dict[str, Any] | None = None) -> T:
+        """Use the mailbox, if need be until time runs out; meanwhile the result is kept on this machine."""
         local = Path(tempfile.gettempdir()) / f"{self.token}.json"
         deadline = self.began + 60 * self.unit["minutes"] - 10
         pause = 0.2
         while True:
             try:
-                write()
-                local.unlink(missing_ok=True)
-                return
+                used = use()
             except OSError as error:
                 if time.time() > deadline:
                     raise
-                if kept:
-                    local.write_text(json.dumps(kept))
-                print(f"{self.box.folder}: {error.strerror}; trying again", file=sys.stderr, flush=True)  # noqa: T201
-                touch(self.heartbeat)
+                with suppress(OSError):  # what it says goes to a file that may be on the same full disk
+                    print(f"{self.box.folder}: {error.strerror}; trying again", file=sys.stderr, flush=True)  # noqa: T201
+                with suppress(OSError):
+                    if kept:
+                        local.write_text(json.dumps(kept))
+                    os.utime(self.heartbeat)
                 time.sleep(pause)
                 pause = min(5.0, 2 * pause)
-
-
-def touch(path: Path) -> None:
-    """Touch a file that exists, which takes no space."""
-    try:
-        os.utime(path)
-    except OSError:
-        return
+            else:
+                local.unlink(missing_ok=True)
+                return used
 
 
 def last_line(log: Path) -> str:
