@@ -45,10 +45,17 @@ format: $(READY)  ## Let ruff format the code and mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-benchmark: $(READY)  ## Print the tables of tests/benchmarks: data path, networks, start-up
+benchmark: $(READY)  ## Print the tables of tests/benchmarks (submission through Slurm: python -m tests.benchmarks.submission)
 	$(BIN)/python -m tests.benchmarks.data_path
 	$(BIN)/python -m tests.benchmarks.networks
 	$(BIN)/python -m tests.benchmarks.start_up
+	$(BIN)/python -m tests.benchmarks.driver_cost
+	$(BIN)/python -m tests.benchmarks.search_cost
+
+faults: $(READY)  ## Try every fault on real engines, and print the table of docs/sweeps.md
+	@rm -f .faults.jsonl
+	WIRECELL_ML_FAULT_COUNTS=$(CURDIR)/.faults.jsonl $(BIN)/pytest tests/submit -k faults
+	@$(BIN)/python -m tests.fault_table .faults.jsonl
 
 EVENTS ?= data
 zoo: $(READY)  ## Measure all of models/ again; write cards, figures and the table (EVENTS=folder of the 80 events)
@@ -57,4 +64,4 @@ zoo: $(READY)  ## Measure all of models/ again; write cards, figures and the tab
 clean:  ## Remove .venv and what the tools left (runs/ stays)
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup train sweep engines engines-stop dashboard test lint format benchmark zoo clean
+.PHONY: help setup train sweep engines engines-stop dashboard faults test lint format benchmark zoo clean

@@ -1,6 +1,7 @@
 """What several tests need: tiny frame files of any content, and the entries run in this process."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -56,6 +57,14 @@ class WriteEvents(Protocol):
     """Write events to ``g4-rec-<name>.h5`` and ``g4-tru-<name>.h5``, some waveforms replaced by tag."""
 
     def __call__(self, name: str, idents: range, **change: Samples) -> Path: ...
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let a skipped test count as a failure in CI, where every engine can be installed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") == "true" and reporter and reporter.stats.get("skipped"):
+        reporter.write_line("tests were skipped in CI, where none may be", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def waveforms(ident: int) -> dict[str, Samples]:

@@ -44,5 +44,10 @@ def train(cfg: DictConfig) -> float:
 
 main = hydra.main(version_base="1.3", config_path=str(shipped("configs")), config_name="train")(task(train))
 
+GROUPS = (
+    *("data", "detector", "evaluation", "experiment", "logger"),
+    *("model", "optimizer", "scheduler", "task", "trainer"),
+)
+
 if __name__ == "__main__":
-    run(main)
+    run(main, GROUPS)

@@ -1,7 +1,7 @@
 """What it costs to find a good point: python -m tests.benchmarks.search_cost [STUDY BASELINE]
 
-Reads trials.csv of two published studies in hpo/ of the same space, budget and training, and prints what each had spent,
-trials in the order of their ends, when it first reached the best that the baseline has.
+Reads trials.csv of two published studies in hpo/ of the same space, budget and training, and prints what each had
+spent, trials in the order of their ends, when it first reached the best that the baseline has.
 """
 
 import csv

@@ -1,6 +1,6 @@
 """Ordering a study: everything that can be wrong with it is found before anything is queued."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from wirecell_ml.cli import NO_GROUP
 from wirecell_ml.composing import Bases, group_options
 from wirecell_ml.errors import ConfigError, suggest
 from wirecell_ml.hpo.space import Choices, Space, parse_sweep
@@ -60,7 +61,7 @@ def draft(settings: DictConfig, arguments: Arguments) -> Draft:
     check_sampling(space, objectives, settings)
     site = read_site(settings.site)
     options = group_options(arguments.config_dirs)
-    check_names(arguments, [*settings, *options, *(item.name for item in fields(TrainSettings))])
+    check_names(arguments, {*settings, *options, *(item.name for item in fields(TrainSettings))} - {NO_GROUP})
     swept = {
         p.name: [str(one) for one in p.distribution.options]
         for p in space.parameters
@@ -102,7 +103,7 @@ def read_objectives(settings: DictConfig) -> dict[str, str]:
     return {str(name): str(direction) for name, direction in given.items()}
 
 
-def check_names(arguments: Arguments, known: Sequence[str]) -> None:
+def check_names(arguments: Arguments, known: Collection[str]) -> None:
     """Raise ConfigError for a setting that is neither ours nor the training's; the near name may be either's."""
     for word in arguments.training:
         name = first_name(word)

@@ -26,7 +26,7 @@ from wirecell_ml.submit.arguments import Arguments
 from wirecell_ml.submit.backend import make_backend
 from wirecell_ml.submit.job import Batch
 from wirecell_ml.submit.ledger import Event
-from wirecell_ml.submit.ordering import check_words
+from wirecell_ml.submit.ordering import check_words, code_folder
 from wirecell_ml.submit.session import Source
 from wirecell_ml.submit.status import picture
 from wirecell_ml.submit.study import Study, open_study
@@ -88,7 +88,7 @@ def space_of(study: Study) -> Space:
 def show_dry_run(drafted: ordering.Draft) -> None:
     """Print what would be sent for the first trials; nothing is written."""
     study = drafted.study
-    study.held.code = str(study.folder / "code" / "DIGEST")
+    study.held.code = str(code_folder(study, drafted.bases))
     work = ordering.work_from(study, drafted.bases)
     source, order = make_source(study), study.order()
     proposals = [proposal for _ in range(SHOWN) if (proposal := source.ask())]

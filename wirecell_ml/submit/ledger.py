@@ -7,6 +7,7 @@ checks that no other driver has taken the study over.
 import os
 import platform
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -143,6 +144,7 @@ class Ledger:
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = make_engine(url)
+        weakref.finalize(self, self.engine.dispose)
         with self.begin() as connection:
             prepare_tables(connection)
 

@@ -17,7 +17,7 @@ from wirecell_ml.errors import ConfigError, RunError, SubmitError, suggest
 from wirecell_ml.schema import checked
 from wirecell_ml.submit.arguments import Arguments
 from wirecell_ml.submit.backend import Refused, Unavailable, make_backend
-from wirecell_ml.submit.payload import code_files, modules_of, snapshot
+from wirecell_ml.submit.payload import code_files, digest, modules_of, snapshot
 from wirecell_ml.submit.site import Site, check_site
 from wirecell_ml.submit.study import Study, TrainingWork, open_study
 
@@ -127,8 +127,7 @@ def write_study(study: Study, bases: Bases, whole: Bases | None = None) -> Study
     """
     if (study.folder / "study.yaml").exists():
         return ordered_again(study)
-    modules = {name for config in bases.configs.values() for name in modules_of(config)}
-    modules = (modules | {study.held.program.partition(".")[0]}) - {"wirecell_ml"}
+    modules = modules_needed(study, bases)
     list(code_files(modules))  # raises for what cannot be copied, before anything is written
     enroll(study)
     study.held.code = str(snapshot(study.folder, modules))
@@ -137,6 +136,17 @@ def write_study(study: Study, bases: Bases, whole: Bases | None = None) -> Study
         whole.save(study.folder / "whole")
     study.save()
     return study
+
+
+def modules_needed(study: Study, bases: Bases) -> set[str]:
+    """Return the modules of the user's own that must travel with the code."""
+    targets = {name for config in bases.configs.values() for name in modules_of(config)}
+    return (targets | {study.held.program.partition(".")[0]}) - {"wirecell_ml"}
+
+
+def code_folder(study: Study, bases: Bases) -> Path:
+    """Return where the code of a study will be; nothing is written."""
+    return study.folder / "code" / digest(dict(code_files(modules_needed(study, bases))))
 
 
 def enroll(study: Study) -> None:
@@ -165,6 +175,9 @@ def ordered_again(study: Study) -> Study:
             f"study '{study.name}' exists with another space, objective or training. Choose another name with study=…, "
             f"or go on with it as it is: hpo resume study={study.name}"
         )
+    if before.held.ledger != study.held.ledger:
+        held, given = (one.held.ledger or "null" for one in (before, study))
+        raise RunError(f"study '{study.name}' has ledger={held}, which cannot change to {given}. Write ledger={held}")
     for name in MAY_CHANGE:
         if name in study.held:
             before.held[name] = study.held[name]

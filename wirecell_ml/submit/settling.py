@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wirecell_ml.errors import SubmitError
-from wirecell_ml.submit.backend import Unavailable
+from wirecell_ml.submit.backend import Refused, Unavailable
 from wirecell_ml.submit.following import read_progress
 from wirecell_ml.submit.ledger import Attempt, Transaction, Unit
 from wirecell_ml.submit.mailbox import UnitBox, clock
@@ -97,8 +97,8 @@ class Settlement:
             self.session.backend.check(replace(size, memory_gb=memory_gb * policy.more_memory))
         except SubmitError as error:
             return f"memory ran out, and there is no more: {error}"
-        except Unavailable:
-            return None
+        except (Unavailable, Refused):
+            return None  # the submission itself will tell
         return None
 
     def end(self, unit: Unit, state: UnitState, why: str, result: dict[str, Any] | None = None) -> None:

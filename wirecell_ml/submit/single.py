@@ -19,6 +19,7 @@ from wirecell_ml.submit.listed import Listed
 from wirecell_ml.submit.ordering import (
     TRAIN,
     check_place,
+    code_folder,
     compose_settings,
     read_site,
     rehearse,
@@ -92,7 +93,7 @@ def work_of(study: Study, bases: Bases) -> TrainingWork:
 
 def show_dry_run(study: Study, bases: Bases) -> None:
     """Print what would be sent; nothing is written."""
-    study.held.code = str(study.folder / "code" / "DIGEST")
+    study.held.code = str(code_folder(study, bases))
     work, order = work_of(study, bases), study.order()
     batch = Batch.of(study.name, [work.command(order.box(0), 1)], order.site.resources, order.folder / "jobs")
     sys.stdout.write(f"# units/000000/config.yaml\n{as_yaml(work.config({}, 0))}\n# sent to {order.site.name}\n")

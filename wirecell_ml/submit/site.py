@@ -83,6 +83,8 @@ def check_site(site: Site) -> None:
         raise ConfigError(f"site.container.engine: '{engine}' is not known.{suggest(engine, ENGINES)}")
     if site.resources.cores < 1 or site.resources.minutes < 1 or site.resources.memory_gb <= 0:
         raise ConfigError("site.resources: cores, memory_gb and minutes are at least 1, and gpus at least 0")
+    if site.array_limit < 1 or (site.in_flight is not None and site.in_flight < 1):
+        raise ConfigError("site: in_flight and array_limit are at least 1, or nothing could be sent")
     if site.policy.lease_s < 2 * site.policy.heartbeat_s:
         raise ConfigError(
             f"site.policy.lease_s={site.policy.lease_s:g} is shorter than two heartbeats: living units would count as "
