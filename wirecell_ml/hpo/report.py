@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 
 from wirecell_ml.hpo import figures
-from wirecell_ml.hpo.figures import value_text
+from wirecell_ml.hpo.parameter_figures import value_text
 from wirecell_ml.hpo.ranking import best, best_trials, finite, ranked
 from wirecell_ml.hpo.summary import StudySummary
 from wirecell_ml.hpo.trial import ENDED, Scalar, Trial
