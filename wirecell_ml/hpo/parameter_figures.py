@@ -224,7 +224,7 @@ def _ticks(scale: Scale, low: float, high: float) -> list[tuple[float, str]]:
     if low == high:
         return [(0.5, f"{unbent[0]:.3g}")]
     if not scale.whole:
-        return [((value - low) / (high - low), f"{number:.2g}") for value, number in zip(values, unbent, strict=True)]
+        return [((value - low) / (high - low), f"{number:.3g}") for value, number in zip(values, unbent, strict=True)]
     bend = math.log10 if scale.log else float
     return [((bend(number) - low) / (high - low), str(number)) for number in sorted({round(x) for x in unbent})]
 
