@@ -1,6 +1,7 @@
 """A Slurm of the tests' own, and what can happen to it: daemons stop, die and come back, jobs are pre-empted."""
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -98,6 +99,7 @@ def private_cluster() -> Iterator[Cluster]:
     with elsewhere():
         if (FOLDER / "slurm" / "slurmctld.pid").exists():
             stop_engine("slurm")  # which a killed session left
+        shutil.rmtree(FOLDER, ignore_errors=True)  # with its queue
         conf = start_engine("slurm")["SLURM_CONF"]
     cluster = Cluster(Path(conf))
     cluster.ask("scontrol", "update", "partitionname=cpu", "gracetime=0")  # a grace is seen to every 30 s only

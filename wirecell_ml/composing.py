@@ -29,8 +29,11 @@ def configs(folder: Path | None = None) -> Iterator[None]:
         yield
 
 
-def compose(name: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> DictConfig:
-    """Return a composed config; ``config_dirs`` are searched, too. Raises what Hydra raises for a wrong override."""
+def compose(name: str | None, overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> DictConfig:
+    """Return a composed config, without a name of ``overrides`` alone; ``config_dirs`` are searched, too.
+
+    Raises what Hydra raises for a wrong override.
+    """
     folders = [Path(folder).expanduser().absolute() for folder in config_dirs]
     for folder in folders:
         if not folder.is_dir():

@@ -1,16 +1,17 @@
 """Fixtures of the tests of jobs and sweeps."""
 
 import os
+import secrets
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+import sqlalchemy as sql
 from hydra.core.global_hydra import GlobalHydra
 
-from tests.sweeping import PROGRAMS
-
 from tests.cluster import Cluster, private_cluster
+from tests.engine import start_engine
+from tests.sweeping import PROGRAMS
 
 
 @pytest.fixture(autouse=True)
@@ -26,3 +27,21 @@ def slurm() -> Iterator[Cluster]:
     """A Slurm in which nobody minds what dies."""
     with private_cluster() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def postgres() -> str:
+    """The address of a PostgreSQL that runs."""
+    return start_engine("postgres")["WIRECELL_ML_POSTGRES"]
+
+
+@pytest.fixture
+def database(postgres: str) -> Iterator[str]:
+    """The address of a database of the test's own."""
+    name = f"test_{secrets.token_hex(6)}"
+    server = sql.create_engine(postgres, isolation_level="AUTOCOMMIT", poolclass=sql.NullPool)
+    with server.connect() as connection:
+        connection.execute(sql.text(f"CREATE DATABASE {name}"))
+    yield sql.make_url(postgres).set(database=name).render_as_string(hide_password=False)
+    with server.connect() as connection:
+        connection.execute(sql.text(f"DROP DATABASE {name} WITH (FORCE)"))

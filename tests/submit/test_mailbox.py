@@ -1,7 +1,6 @@
 """The mailbox of a unit: the first result counts, and nothing that a worker writes is trusted."""
 
 import json
-import os
 import subprocess
 import sys
 import zipfile
@@ -151,7 +150,7 @@ def test_a_file_is_seen_whole_or_not_at_all(tmp_path: Path) -> None:
         replace(path, "new")
         assert reader.read() == "old"
     assert path.read_text() == "new"
-    assert os.listdir(tmp_path) == ["fence"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_newest_whole_checkpoint_is_found(box: UnitBox) -> None:

@@ -42,7 +42,7 @@ def split_flags(words: list[str]) -> tuple[dict[str, list[str]], list[str]]:
             if not sign and not words:
                 raise ConfigError(f"{name} needs a value")
             flags[FLAGS[name]].append(value if sign else words.pop(0))
-        elif word.startswith("-") or not sign:
+        elif word.startswith("-") or not (sign or word.startswith("~")):  # ~name deletes a setting
             raise ConfigError(f"'{word}' is no setting. Write name=value; --help says more")
         else:
             overrides.append(word)

@@ -3,7 +3,6 @@
 import os
 import shlex
 import signal
-import subprocess
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ class Local:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.children: list[subprocess.Popen[bytes]] = []
+        self.children: list[int] = []  # processes that were started from here and have not been seen to end
 
     def render(self, batch: Batch) -> str:
         """Return the command of each job, as a shell would be given it."""
@@ -57,8 +56,10 @@ class Local:
 
     def submit(self, batch: Batch) -> None:
         """Start a process for each job; raises Refused where the machine starts no more."""
+        free, wanted = self.free_gpus(), len(batch.jobs) * batch.resources.gpus
+        if wanted > len(free):
+            raise Refused(f"{wanted} GPUs are needed, and {len(free)} are free")
         batch.folder.mkdir(parents=True, exist_ok=True)
-        free = self.free_gpus()
         for job in batch.jobs:
             gpus = [free.pop(0) for _ in range(batch.resources.gpus)]
             self.start(job, batch, gpus)
@@ -69,14 +70,15 @@ class Local:
         if gpus_here():
             own["CUDA_VISIBLE_DEVICES"] = own[GPUS]
         with (batch.folder / f"{batch.name}.log").open("ab") as log:
+            output = [(os.POSIX_SPAWN_DUP2, log.fileno(), number) for number in (1, 2)]
             try:
-                child = subprocess.Popen(  # noqa: S603
+                child = os.posix_spawnp(  # no Popen, which is not meant for a process that outlives it
+                    job.command[0],
                     job.command,
-                    env=os.environ | own,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
+                    os.environ | own,
+                    file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), *output],
+                    setsid=True,
+                    setsigdef=[signal.SIGPIPE],
                 )
             except OSError as error:
                 raise Refused(f"{shlex.join(job.command)}: {error.strerror}") from error
@@ -124,7 +126,7 @@ class Local:
 
     def reap(self) -> None:
         """Let go of the processes that have ended."""
-        self.children = [child for child in self.children if child.poll() is None]
+        self.children = [child for child in self.children if os.waitpid(child, os.WNOHANG) == (0, 0)]
 
 
 def units() -> list[LocalUnit]:

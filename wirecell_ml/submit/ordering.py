@@ -33,7 +33,8 @@ MAY_CHANGE = ("trials", "site", "sampler", "pruner")  # when a study is ordered 
 
 def compose_settings(name: str, arguments: Arguments) -> DictConfig:
     """Return our own settings as the user gave them; raises ConfigError for a word that a setting does not know."""
-    texts = {word.partition("=")[0]: word.partition("=")[2] for word in arguments.own if word.startswith(TEXTS)}
+    typed = [word.partition("=") for word in arguments.own if word.startswith(TEXTS)]
+    texts = {setting: None if text == "null" else text for setting, _, text in typed}
     with configs():
         words = [word for word in arguments.own if not word.startswith(TEXTS)]
         settings = compose(name, words, arguments.config_dirs)
@@ -46,7 +47,7 @@ def compose_settings(name: str, arguments: Arguments) -> DictConfig:
 def keep_open(settings: DictConfig, arguments: Arguments) -> None:
     """Put ??? where the site file has it and the user gave nothing: Hydra takes the default of the setting instead."""
     chosen = [word.partition("=")[2] for word in arguments.own if word.startswith("site=")]
-    as_written = compose(f"site/{chosen[-1]}", (), arguments.config_dirs) if chosen else OmegaConf.create()
+    as_written = compose(None, [f"+site={chosen[-1]}"], arguments.config_dirs) if chosen else OmegaConf.create()
     for name in OmegaConf.missing_keys(as_written):
         if OmegaConf.select(settings, name) is None:
             OmegaConf.update(settings, name, "???")

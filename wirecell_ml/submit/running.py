@@ -1,5 +1,6 @@
 """How a driver is run: here, in the background, or as a job; and how a person watches it."""
 
+import gc
 import logging
 import os
 import platform
@@ -18,7 +19,8 @@ from rich.logging import RichHandler
 from wirecell_ml.errors import RunError, SubmitError
 from wirecell_ml.submit.backend import Refused, Unavailable, make_backend
 from wirecell_ml.submit.driver import Driver
-from wirecell_ml.submit.job import Batch
+from wirecell_ml.submit.following import new_lines, parse
+from wirecell_ml.submit.job import Batch, Job, batch_name
 from wirecell_ml.submit.ledger import Ledger, Superseded, Unit
 from wirecell_ml.submit.picture import Picture
 from wirecell_ml.submit.session import Source, Work
@@ -36,6 +38,7 @@ def run_here(study: Study, work: Work, make_source: Callable[[], Source], takeov
 
     Raises RunError if another driver has it, or takes it over; Ctrl-C leaves running units alone.
     """
+    gc.enable()  # which an entry leaves off, and a driver lives for days
     ledger = study.ledger()
     check_free(study, ledger, takeover)
     driver = Driver(study.order(), ledger, make_backend(study.site), work, make_source)
@@ -141,12 +144,26 @@ def trouble(seen: Picture) -> str:
 
 
 def status_of(study: Study, ledger: Ledger, hindrance: str, seen: Picture | None = None) -> Status:
-    """Return how a study stands; a driver's picture spares reading the units again, and knows progress."""
-    units = seen.units if seen else ledger.units(study.name)
-    for number in seen.open_units if seen else ():
-        units[number].progress = seen.progress.get(number, {}) if seen else {}
+    """Return how a study stands; a driver's picture spares reading again what the driver has read."""
     attempts = ledger.attempts(study.name)
+    if seen:
+        units = seen.units
+        for number in seen.open_units:
+            units[number].progress = seen.progress.get(number, {})
+    else:
+        units = ledger.units(study.name)
+        newest = {attempt.number: attempt.attempt for attempt in attempts}
+        for unit in units:
+            if unit.state is UnitState.ACTIVE:
+                unit.progress = progress_of(study, unit.number, newest[unit.number])
     return Status(study.name, study.site, study.objectives, int(study.held.trials), units, attempts, hindrance)
+
+
+def progress_of(study: Study, number: int, attempt: int) -> dict[str, float]:
+    """Return the first objective of a unit after each epoch so far."""
+    lines, _ = new_lines(study.order().box(number).progress(attempt), 0)
+    points = [parse(line, next(iter(study.objectives))) for line in lines]
+    return {str(point[0]): point[1] for point in points if point}
 
 
 def run_detached(study: Study, command: list[str]) -> None:
@@ -169,7 +186,8 @@ def run_as_job(study: Study, command: list[str]) -> None:
     resources = replace(
         study.site.resources, cores=1, gpus=0, memory_gb=2, minutes=min(JOB_MINUTES, study.site.resources.minutes)
     )
-    batch = Batch.of(f"{study.name[:28]}-driver", [command], resources, study.folder / "jobs")
+    name = batch_name(f"{study.name[:28]}-driver")
+    batch = Batch(name, (Job(f"{name}-0", tuple(command)),), resources, study.folder / "jobs")
     try:
         make_backend(study.site).submit(batch)
     except (Refused, Unavailable) as error:

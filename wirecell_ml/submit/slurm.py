@@ -27,7 +27,9 @@ INHERITED = (
     "WIRECELL_ML_CACHE",
 )  # all else stays here
 SILENT = re.compile(
-    "contact slurm|timed out|connection refused|communication|connection failure|try again", re.IGNORECASE
+    "contact slurm|timed out|connection refused|communication|connection failure|not connected|zero bytes|standby"
+    "|try again|authentication",
+    re.IGNORECASE,
 )
 
 WAITING = {
@@ -184,10 +186,9 @@ def render(batch: Batch, site: Site) -> str:
         f"--export={','.join(INHERITED)}",
         *words(batch.resources, site),
     ]
-    threads = {"OMP_NUM_THREADS": str(batch.resources.cores)}
-    exports = [f"export {name}={shlex.quote(value)}" for name, value in (threads | site.environment).items()]
+    environment = {"OMP_NUM_THREADS": str(batch.resources.cores)} | site.environment
     common, rest = common_words([job.command for job in batch.jobs])
-    start = shlex.join([*contained(site.container, batch), *common])
+    start = shlex.join([*contained(site.container, batch, environment), *common])
     return "\n".join(
         [
             f"#!/bin/bash{' -l' if site.setup else ''}",
@@ -195,7 +196,7 @@ def render(batch: Batch, site: Site) -> str:
             "",
             *site.setup,
             "unset SLURM_NTASKS  # a unit is one task, which starts its own processes; Lightning would take srun's",
-            *exports,
+            *(f"export {name}={shlex.quote(value)}" for name, value in environment.items()),
             f"start={shlex.quote(start)}",
             "units=(",
             *(f"  {shlex.quote(shlex.join(words_of))}" for words_of in rest),
@@ -224,14 +225,18 @@ def words(resources: Resources, site: Site) -> list[str]:
     return [f"--{name}={value}" for name, value in flags.items() if value is not None] + list(site.options)
 
 
-def contained(container: Container | None, batch: Batch) -> list[str]:
-    """Return the words that start a command in the container of a site; none without one."""
+def contained(container: Container | None, batch: Batch, names: Iterable[str]) -> list[str]:
+    """Return the words that start a command in the container of a site; none without one.
+
+    It sees the folder of the study, and the variables of these ``names``.
+    """
     if container is None:
         return []
     study = str(batch.folder.parent)
     if container.engine == "apptainer":
         return ["apptainer", "exec", f"--bind={study}", *container.options, container.image]
-    return [container.engine, "run", "--rm", f"--volume={study}:{study}", *container.options, container.image]
+    seen = [f"--volume={study}:{study}", *(f"--env={name}" for name in names)]
+    return [container.engine, "run", "--rm", *seen, *container.options, container.image]
 
 
 def common_words(commands: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
