@@ -77,7 +77,8 @@ class TestRecorded:
         with torch.no_grad():
             answer = recorded_model(torch.from_numpy(expected["tensor_in"])).numpy()
         np.testing.assert_allclose(answer, expected["tensor_out"], rtol=0, atol=LAST_PLACE)
-        np.testing.assert_array_equal(*(out > RECORDED_JOB.mask_thresh for out in (answer, expected["tensor_out"])))
+        threshold = RECORDED_JOB.mask_thresh
+        np.testing.assert_array_equal(answer > threshold, expected["tensor_out"] > threshold)
 
     def test_mask_is_that_of_wire_cell(self, found: Found, plane: str) -> None:
         mask = recorded(f"expected-{plane}")["tensor_out"][0, 0] > RECORDED_JOB.mask_thresh

@@ -76,7 +76,7 @@ def test_a_driver_whose_ledger_is_in_postgresql_is_killed(
     ledger, moments = study.ledger(), random.Random(4)  # noqa: S311
     for _ in range(KILLS):
         with driver_process(study) as driver:
-            wait_for(lambda: (ledger.driver(study.name) or {}).get("pid") == driver.pid, LONG_S)  # noqa: B023
+            wait_for(lambda: (ledger.driver(study.name) or {}).get("pid") == driver.pid, LONG_S)
             time.sleep(moments.uniform(0, 0.5))
             assert driver.poll() is None
     monkeypatch.setenv("DUMMY_EPOCH_S", "0")

@@ -15,18 +15,8 @@ import sqlalchemy as sql
 
 from tests.sweeping import driver_process, order
 from wirecell_ml.errors import RunError
-from wirecell_ml.submit.ledger import (
-    VERSION,
-    VERSIONS,
-    Attempt,
-    Ledger,
-    LedgerUnavailable,
-    Superseded,
-    Transaction,
-    Unit,
-    Writer,
-    make_engine,
-)
+from wirecell_ml.submit.database import VERSION, VERSIONS, LedgerUnavailable, make_engine
+from wirecell_ml.submit.ledger import Attempt, Ledger, Superseded, Transaction, Unit, Writer
 from wirecell_ml.submit.mailbox import trusted_note, trusted_result
 from wirecell_ml.submit.states import ATTEMPT_MOVES, UNIT_MOVES, AttemptState, UnitState
 

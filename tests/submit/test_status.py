@@ -173,7 +173,7 @@ def test_a_trial_at_work_is_shown_with_its_newest_value(tmp_path: Path, monkeypa
 
     with driver_process(study):
         wait_for(lambda: bool(at_work()))
-    assert run_here(study, ordering.work_of(study), lambda: make_source(study), takeover=True)
+    assert drive(study)
 
 
 def test_log_lines_go_above_a_live_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

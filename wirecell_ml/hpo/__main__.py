@@ -37,7 +37,7 @@ GROUPS = ("search", "sampler", "pruner", "site")
 def main() -> None:
     """Run what the command line asks for."""
     from wirecell_ml.hpo import verbs
-    from wirecell_ml.submit.ledger import LedgerUnavailable
+    from wirecell_ml.submit.database import LedgerUnavailable
 
     actions: dict[str, Callable[[Arguments], None]] = {
         "start": verbs.start,

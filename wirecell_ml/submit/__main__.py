@@ -24,7 +24,7 @@ OWN = ("study", "folder", "ledger", "site", "driver", "dry_run", "takeover")
 def main() -> None:
     """Run what the command line asks for."""
     from wirecell_ml.submit import single
-    from wirecell_ml.submit.ledger import LedgerUnavailable
+    from wirecell_ml.submit.database import LedgerUnavailable
 
     actions: dict[str, Callable[[Arguments], None]] = {
         "start": single.start,

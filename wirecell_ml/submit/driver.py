@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from wirecell_ml.submit import following, sending, settling
 from wirecell_ml.submit.backend import Backend
-from wirecell_ml.submit.ledger import Ledger, LedgerUnavailable
+from wirecell_ml.submit.database import LedgerUnavailable
+from wirecell_ml.submit.ledger import Ledger
 from wirecell_ml.submit.picture import Picture, read_picture
 from wirecell_ml.submit.session import Order, Session, Source, Work
 
