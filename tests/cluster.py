@@ -83,6 +83,11 @@ class Cluster:
         words = self.ask("scontrol", "--oneliner", "show", "job", self.job_id(token)).split()
         return int(dict(word.partition("=")[::2] for word in words)["Restarts"])
 
+    def mend(self) -> None:
+        """Return the node to service, as an administrator does after Slurm has drained it."""
+        if self.ask("sinfo", "--noheader", "--format=%T", "--partition=cpu").startswith("drain"):
+            self.ask("scontrol", "update", f"nodename={self.ask_conf('NodeName')}", "state=resume")
+
     def pre_empt_all(self) -> None:
         """Pre-empt every running job for the sake of a short one that is urgent."""
         self.ask("sbatch", "--partition=urgent", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 0.5")

@@ -108,3 +108,9 @@ def test_a_config_that_is_no_yaml_is_named(rehearse: Entry, tmp_path: Path) -> N
     ended = rehearse(str(tmp_path / "bad.yaml"))
     assert ended.status == 2
     assert ended.error.startswith(f"error: {tmp_path / 'bad.yaml'}: ")
+
+
+def test_a_learning_rate_below_zero_is_refused(write: Write, rehearse: Entry) -> None:
+    ended = rehearse(str(write("one", "optimizer.lr=-1")))
+    assert ended.status == 2
+    assert "optimizer: torch.optim.AdamW or the schedule cannot be made: Invalid learning rate: -1" in ended.error

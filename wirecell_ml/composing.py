@@ -1,6 +1,8 @@
 """Configs composed by Hydra without its command line: once for a study, and then changed for each of its trials."""
 
 import copy
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,6 +91,11 @@ class Bases:
             if name not in self.groups:
                 put(config, name, value)
         return config
+
+    def digest(self) -> str:
+        """Return the SHA-256 of all bases."""
+        held = [[list(options), config] for options, config in self.configs.items()]
+        return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
 
     def save(self, folder: Path) -> None:
         """Write the bases to a folder."""

@@ -25,6 +25,7 @@ from wirecell_ml.schema import checked, load_flat
 from wirecell_ml.training import build_task, check_config, check_monitor, count_parameters, quiet_lightning
 
 SIDE = 16  # channels and slices of the image that goes through the network
+STEPS = 100  # that the schedule is told of
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def rehearse_config(cfg: DictConfig) -> Rehearsal:
     task = build_task(cfg)
     check_monitor(cfg, task)
     try_step(cfg, task)
+    try_optimizer(cfg, task)
     names = [*task.metrics, "parameters", *(["latency_s"] if cfg.latency else [])]
     return Rehearsal(names, count_parameters(task.model))
 
@@ -87,6 +89,14 @@ def try_step(cfg: DictConfig, task: RoiTask) -> None:
             f"model: {cfg.model._target_} and the loss do not take an image of {len(cfg.data.tags)} tags, "
             f"{SIDE} channels and {SIDE} slices: {error}"
         ) from error
+
+
+def try_optimizer(cfg: DictConfig, task: RoiTask) -> None:
+    """Raise ConfigError unless optimizer and schedule can be made, as a learning rate below zero cannot."""
+    try:
+        task.make_scheduler(task.make_optimizer(params=task.parameters()), STEPS)
+    except Exception as error:  # whatever a stranger's optimizer raises
+        raise ConfigError(f"optimizer: {cfg.optimizer._target_} or the schedule cannot be made: {error}") from error
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from wirecell_ml.submit.site import Cost, Site
 from wirecell_ml.submit.states import UnitState
 from wirecell_ml.submit.status import ROWS, STYLES, Status, duration, picture
 
-NOW = time.time()
 SITE = Site(name="cluster", kind="slurm", cost=Cost(core_hour=0.05, gpu_hour=1.0, currency="EUR"))
 PARAMS = {
     "optimizer.lr": 0.0123456,
@@ -37,9 +36,10 @@ def unit(number: int, state: UnitState) -> Unit:
     """Return a unit of a study that began 100 s ago."""
     metrics = {"val/dice": 0.9 + number / 1000, "latency_s": 0.034}
     done = {"metrics": metrics} if state is UnitState.DONE else None
-    ended = None if state in STATES[:3] else NOW - 50 + number
+    now = time.time()
+    ended = None if state in STATES[:3] else now - 50 + number
     progress = {"1": 0.5, "2": 0.6123} if state is UnitState.ACTIVE else {}
-    return Unit(number, str(number), PARAMS, state, None, done, progress, NOW - 100, ended, REASON)
+    return Unit(number, str(number), PARAMS, state, None, done, progress, now - 100, ended, REASON)
 
 
 def status(

@@ -72,7 +72,8 @@ def draft(settings: DictConfig, arguments: Arguments) -> Draft:
     whole = Bases.composed(swept, arguments.training, arguments.config_dirs)
     corners = [*space.first, *space.corners()]  # every option and every bound at least once
     rehearse([bases.flat(space.overrides(point)) for point in corners], list(objectives), settings.program)
-    check_place(site)
+    if not settings.dry_run:
+        check_place(site)
     held = OmegaConf.create(
         {
             "study": settings.study,
@@ -84,6 +85,7 @@ def draft(settings: DictConfig, arguments: Arguments) -> Draft:
             "sampler": settings.sampler,
             "pruner": settings.pruner,
             "overrides": list(arguments.training),
+            "bases": bases.digest(),
             "trial_seed": settings.trial_seed,
             "program": settings.program,
             "ledger": settings.ledger,

@@ -26,7 +26,7 @@ from wirecell_ml.submit.arguments import Arguments
 from wirecell_ml.submit.backend import make_backend
 from wirecell_ml.submit.job import Batch
 from wirecell_ml.submit.ledger import Event
-from wirecell_ml.submit.ordering import check_words, code_folder
+from wirecell_ml.submit.ordering import check_words, code_folder, lengthen
 from wirecell_ml.submit.session import Source
 from wirecell_ml.submit.status import picture
 from wirecell_ml.submit.study import Study, open_study
@@ -107,16 +107,9 @@ def resume(arguments: Arguments) -> None:
     study = find_sweep(settings)
     if settings.trials is not None:
         lengthen(study, settings.trials)
+        study.save()
     study.go_on()
     drive(study, settings.driver, settings.takeover)
-
-
-def lengthen(study: Study, trials: int) -> None:
-    """Let a study have more trials than were ordered; raises ConfigError for fewer."""
-    if trials < study.held.trials:
-        raise ConfigError(f"trials={trials}: study {study.name} has {study.held.trials}, which can only become more")
-    study.held.trials = trials
-    study.save()
 
 
 def status(arguments: Arguments) -> None:

@@ -107,7 +107,7 @@ class Ledger:
                 connection.execute(STUDY.insert().values(row))
             elif held != digest:
                 raise RunError(
-                    f"study '{study}' exists with another space, objective or base config. "
+                    f"study '{study}' exists with another space, objective, base config or folder. "
                     f"Choose another name with study=…, or go on with it as it is: hpo resume study={study}"
                 )
 

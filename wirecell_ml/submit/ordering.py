@@ -28,7 +28,7 @@ WORDS = {  # settings that are one of a few words
     "driver": ("detached", "foreground", "job"),
     "how": ("checkpoint", "finish"),
 }
-MAY_CHANGE = ("trials", "site", "sampler", "pruner")  # when a study is ordered again
+MAY_CHANGE = ("site", "sampler", "pruner")  # when a study is ordered again
 
 
 def compose_settings(name: str, arguments: Arguments) -> DictConfig:
@@ -154,7 +154,7 @@ def enroll(study: Study) -> None:
     """Write a study into its ledger, and make its folder; a ledger that is elsewhere has to answer first."""
     if study.held.ledger is None:
         make_folder(study)
-    study.ledger().create(study.name, study.digest())
+    study.ledger().create(study.name, f"{study.digest()} in {study.folder}")  # a ledger may serve many folders
     make_folder(study)
 
 
@@ -179,11 +179,19 @@ def ordered_again(study: Study) -> Study:
     if before.held.ledger != study.held.ledger:
         held, given = (one.held.ledger or "null" for one in (before, study))
         raise RunError(f"study '{study.name}' has ledger={held}, which cannot change to {given}. Write ledger={held}")
+    lengthen(before, int(study.held.trials))
     for name in MAY_CHANGE:
         if name in study.held:
             before.held[name] = study.held[name]
     before.save()
     return before
+
+
+def lengthen(study: Study, trials: int) -> None:
+    """Let a study have more trials than were ordered; raises ConfigError for fewer."""
+    if trials < study.held.trials:
+        raise ConfigError(f"trials={trials}: study {study.name} has {study.held.trials}, which can only become more")
+    study.held.trials = trials
 
 
 def training_work(study: Study, bases: Bases, overrides_of: Callable[[dict[str, Any]], dict[str, Any]]) -> TrainingWork:

@@ -61,6 +61,7 @@ class Picture:
     progress: dict[int, dict[str, float]] = field(default_factory=dict)  # unit → epoch → first objective
     pruned: set[int] = field(default_factory=set)  # units that were asked to end
     leftover: set[str] = field(default_factory=set)  # tokens of ended attempts whose jobs may still be there
+    given_up: set[str] = field(default_factory=set)  # of these, taken for lost: a job that runs is a stuck one
     queue: Queue = field(default_factory=Queue)
     exhausted: bool = False  # there are no more proposals
     refusal: str = ""  # what the site said when it last refused jobs
@@ -101,6 +102,8 @@ class Picture:
             self.failed[attempt.number] += 1
         if attempt.token:
             self.leftover.add(attempt.token)
+        if attempt.token and attempt.state is AttemptState.LOST:
+            self.given_up.add(attempt.token)
 
 
 def read_picture(ledger: Ledger, study: str) -> Picture:

@@ -33,11 +33,11 @@ def ask_queue(session: Session, at_once: bool = False) -> None:
 def cancel_leftovers(session: Session, wanted: set[str]) -> None:
     """End jobs of attempts that have ended: requeued by the batch system, or taken for lost while they lived."""
     picture = session.picture
-    live = {token for token, state in picture.queue.jobs.items() if state in (JobState.WAITING, JobState.RUNNING)}
-    waiting = {token for token in picture.leftover if picture.queue.jobs.get(token) is JobState.WAITING}
-    picture.leftover &= live
+    waiting = {token for token, state in picture.queue.jobs.items() if state in (JobState.WAITING, JobState.HELD)}
+    running = {token for token, state in picture.queue.jobs.items() if state is JobState.RUNNING}
+    picture.leftover &= waiting | running
     try:
-        session.backend.cancel(waiting - wanted)
+        session.backend.cancel((picture.leftover & (waiting | picture.given_up)) - wanted)
     except (Unavailable, Refused) as error:
         log.warning("could not cancel jobs that are not needed any more: %s", error)
 

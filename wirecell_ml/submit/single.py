@@ -70,7 +70,8 @@ def draft(settings: DictConfig, bases: Bases, overrides: tuple[str, ...]) -> Stu
     check_name(name)
     site = read_site(settings.site)
     rehearse([config], [config["monitor"]], TRAIN)
-    check_place(site)
+    if not settings.dry_run:
+        check_place(site)
     folder = Path(settings.folder).expanduser().absolute() / name
     ledger_url(settings.ledger, folder)
     held = {
@@ -79,6 +80,7 @@ def draft(settings: DictConfig, bases: Bases, overrides: tuple[str, ...]) -> Stu
         "trials": 1,
         "objectives": {config["monitor"]: "maximize" if config["monitor_mode"] == "max" else "minimize"},
         "overrides": list(overrides),
+        "bases": bases.digest(),
         "program": TRAIN,
         "ledger": settings.ledger,
         "site": OmegaConf.to_container(settings.site, resolve=True),

@@ -43,6 +43,7 @@ WAITING = {
     "STOPPED",
 }
 RUNNING = {"RUNNING", "CONFIGURING", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT"}
+GIVEN_UP = {"launch failed requeued held", "JobHoldMaxRequeue"}  # reasons for which only an administrator starts a job
 
 LIMITS = {  # setting → how its limit is said
     "cores": "nodes of at most {:g} cores",
@@ -110,12 +111,12 @@ class Slurm:
                 "--noheader",
                 "--array",
                 "--states=all",
-                "--format=%j|%F|%K|%T",
+                "--format=%j|%F|%K|%T|%r",
                 f"--name={','.join(some)}",
             )
             for line in lines.splitlines():
-                name, job, index, state = line.split("|")
-                yield f"{name}-{index}", f"{job}_{index}", job_state(state)
+                name, job, index, state, reason = line.split("|", 4)
+                yield f"{name}-{index}", f"{job}_{index}", job_state(state, reason)
 
     def room(self, resources: Resources, open_jobs: int) -> int:  # noqa: ARG002  (the queue holds jobs of any size)
         """Return how many jobs more may be queued."""
@@ -295,8 +296,10 @@ def check_size(resources: Resources, site: Site, nodes: Sequence[Node]) -> None:
             )
 
 
-def job_state(state: str) -> JobState:
-    """Return our word for a Slurm state."""
+def job_state(state: str, reason: str = "") -> JobState:
+    """Return our word for a Slurm state, and the reason for it."""
+    if state in WAITING and reason.replace("_", " ") in GIVEN_UP:
+        return JobState.HELD
     if state in WAITING:
         return JobState.WAITING
     if state in RUNNING:
@@ -304,8 +307,8 @@ def job_state(state: str) -> JobState:
     return JobState.OUT_OF_MEMORY if state == "OUT_OF_MEMORY" else JobState.ENDED
 
 
-LIVE = (JobState.WAITING, JobState.RUNNING)
-STRENGTH = (None, JobState.ENDED, JobState.OUT_OF_MEMORY, JobState.WAITING, JobState.RUNNING)
+LIVE = (JobState.HELD, JobState.WAITING, JobState.RUNNING)
+STRENGTH = (None, JobState.ENDED, JobState.OUT_OF_MEMORY, *LIVE)
 
 
 def strength(state: JobState | None) -> int:

@@ -60,6 +60,7 @@ class JobState(StrEnum):
 
     WAITING = "WAITING"
     RUNNING = "RUNNING"
+    HELD = "HELD"  # it could not be started, and is not tried again
     ENDED = "ENDED"
     OUT_OF_MEMORY = "OUT_OF_MEMORY"
 
@@ -121,6 +122,8 @@ def judge(seen: Evidence, patience: Patience) -> Verdict | None:
         return None
     if seen.job is JobState.OUT_OF_MEMORY:
         return Verdict(A.FAILED_INFRA, "out of memory")
+    if seen.job is JobState.HELD:
+        return Verdict(A.LOST, "the batch system could not start the job, and holds it back")
     if seen.job is JobState.ENDED:
         return Verdict(A.LOST, "the job ended and left neither result nor note")
     return Verdict(A.LOST, "the batch system knows the job no more, and there is no result")

@@ -86,7 +86,7 @@ class Study:
         """Return the digest of what must not change while the study goes on."""
         fixed = {
             name: self.held[name]
-            for name in ("search", "objectives", "overrides", "program", "trial_seed")
+            for name in ("search", "objectives", "bases", "program", "trial_seed")
             if name in self.held
         }
         plain = OmegaConf.to_container(OmegaConf.create(fixed))
