@@ -83,6 +83,18 @@ class Cluster:
         words = self.ask("scontrol", "--oneliner", "show", "job", self.job_id(token)).split()
         return int(dict(word.partition("=")[::2] for word in words)["Restarts"])
 
+    @contextmanager
+    def nothing_starts(self) -> Iterator[None]:
+        """Let the node start no job: its folder for them is gone."""
+        spool, away = self.conf.parent / "spool", self.conf.parent / "spool-away"
+        spool.rename(away)
+        spool.touch()
+        try:
+            yield
+        finally:
+            spool.unlink()
+            away.rename(spool)
+
     def mend(self) -> None:
         """Return the node to service, as an administrator does after Slurm has drained it."""
         if self.ask("sinfo", "--noheader", "--format=%T", "--partition=cpu").startswith("drain"):

@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -290,6 +291,14 @@ def test_a_driver_stands_still_while_another_takes_over(tmp_path: Path, monkeypa
         assert first.wait(LONG_S) == 2
     counts = check_exactly_once(study, 12)
     record_fault("driver stopped, continued", "SIGSTOP, another took over and ended the study, SIGCONT", counts)
+
+
+def test_a_driver_whose_parent_ignores_its_children_ends_its_study(tmp_path: Path) -> None:
+    study = order(tmp_path, "trials=2")
+    resume = ("-m", "wirecell_ml.hpo", "resume", f"study={study.name}", f"folder={tmp_path}")
+    ignoring = ("sh", "-c", 'trap "" CHLD; exec "$@"', "sh")  # SIGCHLD stays ignored in what it starts
+    call(*ignoring, sys.executable, *resume).check_returncode()
+    assert check_exactly_once(study, 2)["attempts"] == 2
 
 
 def words(study: Study) -> list[str]:

@@ -130,6 +130,12 @@ def test_every_state_has_a_meaning(state: str, means: JobState) -> None:
     assert job_state(state) is means
 
 
+@pytest.mark.parametrize("reason", ["launch failed requeued held", "launch_failed_requeued_held", "JobHoldMaxRequeue"])
+def test_a_job_that_only_an_administrator_would_start_does_not_wait(reason: str) -> None:
+    assert job_state("PENDING", reason) is JobState.HELD
+    assert job_state("PENDING", "JobHeldUser") is JobState.WAITING
+
+
 @pytest.mark.parametrize(
     ("limit", "minutes"),
     [("infinite", float("inf")), ("30:00", 30), ("4:00:00", 240), ("1-12:00:00", 2160), ("30", 0.5)],

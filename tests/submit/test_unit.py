@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -20,6 +20,7 @@ DUMMY = ["{python}", "-m", "dummy_unit"]
 SURVIVOR = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
 )
+IGNORING = ("sh", "-c", 'trap "" CHLD; exec "$@"', "sh")  # SIGCHLD stays ignored in what it starts
 Popen = subprocess.Popen[bytes]
 
 
@@ -35,10 +36,10 @@ class Unit:
         unit = {"start": start, "resume": resume, "heartbeat_s": 0.05, "minutes": 5}
         self.box.prepare("", unit, {"optimizer.lr": 0.01})
 
-    def start(self, attempt: int = 1) -> Popen:
-        """Start a runner."""
+    def start(self, attempt: int = 1, words: Sequence[str] = ()) -> Popen:
+        """Start a runner, with ``words`` before its command."""
         command = [sys.executable, "-m", "wirecell_ml.submit.unit", str(self.box.folder), str(attempt), "s-a1b2c3-0"]
-        self.runners.append(subprocess.Popen(command))
+        self.runners.append(subprocess.Popen([*words, *command]))
         return self.runners[-1]
 
     def training(self, attempt: int = 1, epochs: int = 1) -> psutil.Process:
@@ -106,6 +107,14 @@ def test_why_a_training_failed_is_noted(
     assert unit.start().wait() == status
     assert unit.note() == (kind, message)
     assert unit.box.result() is None
+
+
+def test_an_exit_status_is_not_lost_where_a_parent_ignores_its_children(
+    unit: Unit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DUMMY_EXIT", "2")
+    assert unit.start(words=IGNORING).wait() == 2
+    assert unit.note()[0] == "mistake"
 
 
 def test_a_training_without_a_summary_has_no_metrics(unit: Unit) -> None:

@@ -126,7 +126,15 @@ class Local:
 
     def reap(self) -> None:
         """Let go of the processes that have ended."""
-        self.children = [child for child in self.children if os.waitpid(child, os.WNOHANG) == (0, 0)]
+        self.children = [child for child in self.children if not reaped(child)]
+
+
+def reaped(child: int) -> bool:
+    """Return whether a child has ended; its number is free from now on."""
+    try:
+        return os.waitpid(child, os.WNOHANG) != (0, 0)
+    except ChildProcessError:  # whoever started this process lets the system reap, which children inherit
+        return True
 
 
 def units() -> list[LocalUnit]:

@@ -51,6 +51,7 @@ class Runner:
             return 0
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGXCPU):
             signal.signal(number, self.heed)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, the training's exit status is lost
         self.start, self.directory = self.box.claim(self.attempt)
         self.heartbeat = self.box.attempt(self.attempt) / "heartbeat"
         self.heartbeat.touch()
