@@ -7,9 +7,9 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 
 import psutil
 import pytest
@@ -26,14 +26,18 @@ LONG_S = 240  # more than anything takes here, on a machine that has much else t
 @contextmanager
 def driven(*studies: Study) -> Iterator[None]:
     """Drive studies while their faults are made, and then to their ends."""
-    with ThreadPoolExecutor(len(studies)) as pool:
-        ends = [pool.submit(drive, study) for study in studies]
-        try:
-            yield
-            assert all(end.result(LONG_S) for end in ends)
-        finally:
-            for study in studies:
-                study.stop("checkpoint")
+    ends: list[bool] = []
+    drivers = [Thread(target=lambda one: ends.append(drive(one)), args=(study,), daemon=True) for study in studies]
+    for driver in drivers:
+        driver.start()
+    try:
+        yield
+        for driver in drivers:
+            driver.join(LONG_S)
+        assert ends == [True] * len(studies)
+    finally:
+        for study in studies:
+            study.stop("checkpoint")
 
 
 def has_taken_over(study: Study, pid: int) -> None:

@@ -157,7 +157,7 @@ def test_times_are_for_people(seconds: float, text: str) -> None:
 def test_a_study_in_its_ledger_is_shown_as_it_stands(tmp_path: Path) -> None:
     study = order(tmp_path, "trials=3", "site.cost.core_hour=1")
     assert drive(study)
-    shown = status_of(study, study.ledger(), "")
+    shown = status_of(study, study.ledger())
     assert (shown.ended, shown.budget, shown.counts["DONE"]) == (3, 3, 3)
     assert shown.cost == pytest.approx(sum(attempt.run_seconds for attempt in shown.attempts) / 3600)
     assert 0 < shown.cost < 0.1
@@ -168,7 +168,7 @@ def test_a_trial_at_work_is_shown_with_its_newest_value(tmp_path: Path, monkeypa
     study = order(tmp_path, "trials=1")
 
     def at_work() -> list[Unit]:
-        units = status_of(study, study.ledger(), "").units
+        units = status_of(study, study.ledger()).units
         return [one for one in units if one.state is UnitState.ACTIVE and one.progress]
 
     with driver_process(study):

@@ -43,6 +43,7 @@ def main() -> None:
         "start": verbs.start,
         "status": verbs.status,
         "resume": verbs.resume,
+        "drive": verbs.drive_on,
         "stop": verbs.stop,
         "why": verbs.why,
         "report": verbs.report,

@@ -13,7 +13,9 @@ from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from wirecell_ml import cli
 from wirecell_ml.composing import as_yaml
 from wirecell_ml.errors import ConfigError, RunError, suggest
 from wirecell_ml.hpo import ordering
@@ -32,6 +34,7 @@ from wirecell_ml.submit.status import picture
 from wirecell_ml.submit.study import Study, open_study
 
 SHOWN = 3  # trials of a dry run
+NOTHING_DONE = 1  # exit status of a study that ended without a result
 WATCH_S = 2.0  # between two pictures of status watch=true
 
 
@@ -45,28 +48,24 @@ def start(arguments: Arguments) -> None:
     if settings.dry_run:
         show_dry_run(drafted)
         return
+    running.check_free(drafted.study, settings.takeover)
     study = ordering.write(drafted)
     study.go_on()
     drive(study, settings.driver, takeover=settings.takeover)
 
 
 def drive(study: Study, how: str, takeover: bool) -> None:
-    """Drive a study as the user wishes, and report where this process drove it to its end."""
-    command = [
-        sys.executable,
-        "-m",
-        "wirecell_ml.hpo",
-        "resume",
-        f"study={study.name}",
-        f"folder={study.folder.parent}",
-    ]
-    command += ["takeover=true"] if takeover else []
-    if how == "detached":
-        running.run_detached(study, command)
-    elif how == "job":
-        running.run_as_job(study, ["env", f"PYTHONPATH={study.held.code}", *command])
-    elif running.run_here(study, ordering.work_of(study), lambda: make_source(study), takeover):
-        write_report(study)
+    """Drive a study as the user wishes."""
+    running.drive(study, "wirecell_ml.hpo", how, takeover, lambda: drive_here(study, takeover))
+
+
+def drive_here(study: Study, takeover: bool) -> None:
+    """Drive a study in this process, and report where it comes to its end; exit with 1 where no trial was done."""
+    if not running.run_here(study, ordering.work_of(study), lambda: make_source(study), takeover):
+        return
+    write_report(study)
+    if not any(trial.state == "DONE" for trial in read_trials(study)):
+        cli.stop(f"no trial is done. Look at: hpo why study={study.name} trial=0", NOTHING_DONE)
 
 
 def make_source(study: Study) -> Source:
@@ -105,11 +104,18 @@ def resume(arguments: Arguments) -> None:
     """Drive a study on, from where its ledger has it; a larger ``trials`` makes it longer."""
     settings = follow_up(arguments, ("study", "folder", "driver", "takeover", "trials"))
     study = find_sweep(settings)
+    running.check_free(study, settings.takeover)
     if settings.trials is not None:
         lengthen(study, settings.trials)
         study.save()
     study.go_on()
     drive(study, settings.driver, settings.takeover)
+
+
+def drive_on(arguments: Arguments) -> None:
+    """Drive a study on as it is, even to the end that the user has asked for: what a driver in the background runs."""
+    settings = follow_up(arguments, ("study", "folder", "takeover"))
+    drive_here(find_sweep(settings), settings.takeover)
 
 
 def status(arguments: Arguments) -> None:
@@ -118,11 +124,11 @@ def status(arguments: Arguments) -> None:
     study = find(settings)
     ledger, console = study.ledger(), Console()
     if not settings.watch:
-        console.print(picture(running.status_of(study, ledger, "")))
+        console.print(picture(running.status_of(study, ledger)))
         return
     with suppress(KeyboardInterrupt), Live(console=console) as live:
         while True:
-            seen = running.status_of(study, ledger, "")
+            seen = running.status_of(study, ledger)
             live.update(picture(seen))
             if seen.ended >= seen.budget:
                 return
@@ -136,6 +142,9 @@ def stop(arguments: Arguments) -> None:
     study.stop(settings.how)
     means = "running trials end first" if settings.how == "finish" else "running trials checkpoint and end"
     print_out(f"study {study.name} will stop: {means}. Go on later with: hpo resume study={study.name}\n")
+    if not running.driven(study.ledger().driver(study.name)):
+        running.stop_units(study, settings.how)
+        print_out("it has no driver now, so nothing new starts; what its units leave is collected by the next one\n")
 
 
 def why(arguments: Arguments) -> None:
@@ -164,7 +173,8 @@ def history(events: Sequence[Event]) -> Table:
         table.add_column(name)
     for event in events:
         when = f"{datetime.fromtimestamp(event.time):%Y-%m-%d %H:%M:%S}"
-        table.add_row(when, f"attempt {event.attempt}" if event.attempt else "trial", event.old, event.new, event.why)
+        of = f"attempt {event.attempt}" if event.attempt else "trial"
+        table.add_row(when, of, event.old, event.new, Text(event.why))  # a log line may look like markup
     return table
 
 

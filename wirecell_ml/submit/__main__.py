@@ -29,6 +29,7 @@ def main() -> None:
     actions: dict[str, Callable[[Arguments], None]] = {
         "start": single.start,
         "resume": single.resume,
+        "drive": single.drive_on,
         "check": single.check_site,
     }
     arguments = parse(sys.argv[1:], list(actions), "start", OWN)

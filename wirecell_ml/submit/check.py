@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from wirecell_ml.composing import Bases
 from wirecell_ml.errors import SubmitError
@@ -63,7 +64,7 @@ def show(study: Study, ledger: Ledger, began: float) -> None:
         facts["sent to result"] = f"{(ended or time.time()) - (submitted or began):.1f} s"
         for row, (name, value) in enumerate(facts.items()):
             first = (str(unit.params["probe"]), unit.state.lower()) if row == 0 else ("", "")
-            table.add_row(*first, name, str(value))
+            table.add_row(*first, name, Text(str(value)))
     Console().print(table)
     for unit in units:
         if unit.state != "DONE":

@@ -82,7 +82,7 @@ def make_engine(url: str) -> Engine:
     try:
         parts = sql.make_url(url)
     except SQLAlchemyError as error:
-        raise RunError(f"ledger: '{url}' is no address of a database. Write sqlite:///path or {EXAMPLE}") from error
+        raise RunError(f"ledger: no address of a database. Write sqlite:///path or {EXAMPLE}") from error
     kind = parts.get_backend_name()
     if kind == "sqlite":
         return sqlite_engine(parts)
@@ -106,7 +106,8 @@ def sqlite_engine(url: sql.URL) -> Engine:
 
     @sql.event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reads = connection.get_execution_options().get("reads", False)  # readers do not wait for a writer
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
 

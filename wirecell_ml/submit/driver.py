@@ -30,6 +30,7 @@ class Driver:
     ) -> None:
         self.order, self.ledger, self.backend, self.work, self.make_source = order, ledger, backend, work, make_source
         self.watchers: list[Callable[[Picture], None]] = []
+        self.epoch: int | None = None  # that this driver has had before; None: it has not begun
 
     def run(self) -> bool:
         """Drive the study until every unit has ended, or the user stops it; return whether every unit has ended.
@@ -52,6 +53,7 @@ class Driver:
             if time.time() > beat_at + BEAT_S:
                 session.writer.beat()
                 beat_at = time.time()
+            session.writer.trouble = session.picture.trouble
             for watch in self.watchers:
                 watch(session.picture)
             time.sleep(pause)
@@ -61,7 +63,8 @@ class Driver:
 
     def begin(self) -> Session:
         """Take the study over."""
-        writer = self.ledger.take(self.order.study)
+        writer = self.ledger.take(self.order.study, self.epoch)
+        self.epoch = writer.epoch
         picture, source = read_picture(self.ledger, self.order.study), self.make_source()
         source.restore(picture.units)
         return Session(self.order, self.backend, self.work, source, writer, picture)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-RANDOM_CHARACTERS = 6
+RANDOM_CHARACTERS = 10  # so that no batch of a long study has the name of another
 NAME_CHARACTERS = (
     36  # of a study in a token, which has at most 52: the limit of a Kubernetes job is 63, with its suffix
 )
@@ -50,6 +50,7 @@ class Batch:
     jobs: tuple[Job, ...]
     resources: Resources
     folder: Path  # where the logs of the batch system go
+    alone: bool = False  # no two batches of this name run at once
 
     @classmethod
     def of(cls, study: str, commands: Sequence[Sequence[str]], resources: Resources, folder: Path) -> "Batch":

@@ -95,6 +95,12 @@ class Ledger:
         with unavailable_passes(self.engine), self.engine.begin() as connection:
             yield connection
 
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give one transaction that writes nothing."""
+        with unavailable_passes(self.engine), self.engine.execution_options(reads=True).begin() as connection:
+            yield connection
+
     def create(self, study: str, digest: str) -> None:
         """Add a study; one of that name with the same digest is left as it is.
 
@@ -113,30 +119,35 @@ class Ledger:
 
     def names(self) -> list[str]:
         """Return the names of all studies."""
-        with self.begin() as connection:
+        with self.read() as connection:
             return list(connection.execute(sql.select(STUDY.c.name)).scalars())
 
     def driver(self, study: str) -> dict[str, Any] | None:
-        """Return host, pid and last beat of the driver of a study, or None if it has none."""
-        with self.begin() as connection:
+        """Return host, pid, last beat and trouble of the driver of a study, or None if it has none."""
+        with self.read() as connection:
             row = connection.execute(sql.select(STUDY.c.driver).where(STUDY.c.name == study)).first()
         if row is None:
             raise RunError(f"no study '{study}' in the ledger.{suggest(study, self.names())}")
         found: dict[str, Any] | None = row[0]
         return found
 
-    def take(self, study: str) -> "Writer":
-        """Become the driver of a study: the writes of any other are refused from now on."""
+    def take(self, study: str, since: int | None = None) -> "Writer":
+        """Become the driver of a study: the writes of any other are refused from now on.
+
+        ``since`` is the epoch that this driver had before; raises Superseded if there was another one in between.
+        """
+        place = STUDY.c.name == study if since is None else (STUDY.c.name == study) & (STUDY.c.epoch == since)
         with self.begin() as connection:
-            raised = STUDY.update().where(STUDY.c.name == study).values(epoch=STUDY.c.epoch + 1, driver=myself())
-            connection.execute(raised)
+            raised = STUDY.update().where(place).values(epoch=STUDY.c.epoch + 1, driver=myself())
+            if connection.execute(raised).rowcount != 1:
+                raise Superseded(f"another driver has taken study '{study}' over")
             epoch = connection.execute(sql.select(STUDY.c.epoch).where(STUDY.c.name == study)).scalar_one()
         return Writer(self, study, epoch)
 
     def units(self, study: str) -> list[Unit]:
         """Return the units of a study by number."""
         query = sql.select(UNIT).where(UNIT.c.study == study).order_by(UNIT.c.number)
-        with self.begin() as connection:
+        with self.read() as connection:
             return [unit_of(row) for row in connection.execute(query).mappings()]
 
     def attempts(self, study: str, unfinished: bool = False) -> list[Attempt]:
@@ -144,7 +155,7 @@ class Ledger:
         query = sql.select(ATTEMPT).where(ATTEMPT.c.study == study).order_by(ATTEMPT.c.number, ATTEMPT.c.attempt)
         if unfinished:
             query = query.where(ATTEMPT.c.state.in_([str(state) for state in OPEN]))
-        with self.begin() as connection:
+        with self.read() as connection:
             return [attempt_of(row) for row in connection.execute(query).mappings()]
 
     def events(self, study: str, number: int | None = None) -> list[Event]:
@@ -153,7 +164,7 @@ class Ledger:
         query = sql.select(*columns).where(EVENT.c.study == study).order_by(EVENT.c.id)
         if number is not None:
             query = query.where(EVENT.c.number == number)
-        with self.begin() as connection:
+        with self.read() as connection:
             return [Event(*row) for row in connection.execute(query)]
 
 
@@ -162,13 +173,15 @@ class Writer:
 
     def __init__(self, ledger: Ledger, study: str, epoch: int) -> None:
         self.ledger, self.study, self.epoch = ledger, study, epoch
+        self.trouble = ""  # what keeps the driver from going on, for those who look at the study
 
     @contextmanager
     def transaction(self) -> Iterator["Transaction"]:
         """Give a transaction; raises Superseded if another driver has taken the study over."""
         with self.ledger.begin() as connection:
             ours = (STUDY.c.name == self.study) & (STUDY.c.epoch == self.epoch)
-            if connection.execute(STUDY.update().where(ours).values(driver=myself())).rowcount != 1:
+            driver = myself() | {"trouble": self.trouble}
+            if connection.execute(STUDY.update().where(ours).values(driver=driver)).rowcount != 1:
                 raise Superseded(f"another driver has taken study '{self.study}' over")
             transaction = Transaction(connection, self.study)
             yield transaction

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from wirecell_ml.errors import SubmitError
-from wirecell_ml.submit.backend import Refused
+from wirecell_ml.submit.backend import Refused, Unavailable
 from wirecell_ml.submit.job import Batch, Job, Resources
 from wirecell_ml.submit.site import Site
 from wirecell_ml.submit.states import JobState
@@ -36,6 +36,7 @@ class Local:
 
     def __init__(self, site: Site) -> None:
         self.site = site
+        self.asked: set[str] = set()  # tokens of units that were asked to end; who asks again means it
         self.children: list[int] = []  # processes that were started from here and have not been seen to end
 
     def render(self, batch: Batch) -> str:
@@ -62,7 +63,12 @@ class Local:
         batch.folder.mkdir(parents=True, exist_ok=True)
         for job in batch.jobs:
             gpus = [free.pop(0) for _ in range(batch.resources.gpus)]
-            self.start(job, batch, gpus)
+            try:
+                self.start(job, batch, gpus)
+            except Refused as error:
+                if job is batch.jobs[0]:
+                    raise
+                raise Unavailable(f"only {job.index} of {len(batch.jobs)} jobs were started: {error}") from error
 
     def start(self, job: Job, batch: Batch, gpus: list[str]) -> None:
         """Start one process that outlives this one."""
@@ -95,7 +101,8 @@ class Local:
         for unit in units():
             if unit.token in tokens:
                 with suppress(psutil.Error):
-                    unit.process.send_signal(signal.SIGTERM)
+                    unit.process.send_signal(signal.SIGKILL if unit.token in self.asked else signal.SIGTERM)
+                self.asked.add(unit.token)
 
     def room(self, resources: Resources, open_jobs: int) -> int:
         """Return how many jobs more fit into what the units on this machine leave free."""

@@ -62,7 +62,8 @@ class UnitBox:
 
     def stop(self, why: str) -> None:
         """Ask the runner for a checkpoint and an end, since the trial was "pruned" or the study "stopped"."""
-        replace(self.folder / "stop", why)
+        if self.stopped() is None:
+            replace(self.folder / "stop", why)
 
     def stopped(self) -> str | None:
         """Return why the unit shall end, or None."""

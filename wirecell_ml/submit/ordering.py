@@ -205,5 +205,6 @@ def training_work(study: Study, bases: Bases, overrides_of: Callable[[dict[str, 
         program=study.held.program,
         heartbeat_s=site.policy.heartbeat_s,
         minutes=site.resources.minutes,
+        kill_after_s=site.signal_s,
         own_seeds=study.held.get("trial_seed") == "own",
     )

@@ -67,6 +67,12 @@ class Picture:
     refusal: str = ""  # what the site said when it last refused jobs
     send_after: float = 0.0
     backoff_s: float = 0.0
+    at_once: int | None = None  # jobs in one batch, after a larger one was refused; null: as many as the site takes
+
+    @property
+    def trouble(self) -> str:
+        """What keeps the driver from going on, in a line."""
+        return self.queue.silence or self.refusal
 
     def out(self) -> list[Attempt]:
         """Return the attempts that a site has, or may have."""
@@ -96,7 +102,7 @@ class Picture:
     def count_end(self, attempt: Attempt) -> None:
         """Count an attempt that has ended, and remember that its job may still be there."""
         self.attempts.pop(attempt.number, None)
-        if attempt.state in (AttemptState.PREEMPTED, AttemptState.LOST, AttemptState.CANCELLED):
+        if attempt.state in (AttemptState.PREEMPTED, AttemptState.LOST):
             self.lost[attempt.number] += 1
         if attempt.state is AttemptState.FAILED_INFRA:
             self.failed[attempt.number] += 1

@@ -4,11 +4,14 @@ import gc
 import logging
 import os
 import platform
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import psutil
 from rich.console import Console
@@ -16,21 +19,20 @@ from rich.highlighter import NullHighlighter
 from rich.live import Live
 from rich.logging import RichHandler
 
-from wirecell_ml.errors import RunError, SubmitError
+from wirecell_ml.errors import ConfigError, RunError, SubmitError
 from wirecell_ml.submit.backend import Refused, Unavailable, make_backend
 from wirecell_ml.submit.driver import Driver
 from wirecell_ml.submit.following import new_lines, parse
-from wirecell_ml.submit.job import Batch, Job, batch_name
+from wirecell_ml.submit.job import Batch, Job
 from wirecell_ml.submit.ledger import Ledger, Superseded, Unit
 from wirecell_ml.submit.picture import Picture
 from wirecell_ml.submit.session import Source, Work
-from wirecell_ml.submit.states import UNIT_ENDS, UnitState
+from wirecell_ml.submit.states import UNIT_ENDS, AttemptState, UnitState
 from wirecell_ml.submit.status import Status, picture, value_of
-from wirecell_ml.submit.study import Study
+from wirecell_ml.submit.study import Study, open_study
 
 SILENT_S = 60.0  # a driver elsewhere that said nothing for so long is dead
 REFRESH_S = 1.0  # between two pictures on a terminal
-JOB_MINUTES = 7 * 24 * 60
 
 
 def run_here(study: Study, work: Work, make_source: Callable[[], Source], takeover: bool) -> bool:
@@ -40,11 +42,11 @@ def run_here(study: Study, work: Work, make_source: Callable[[], Source], takeov
     """
     gc.enable()  # which an entry leaves off, and a driver lives for days
     ledger = study.ledger()
-    check_free(study, ledger, takeover)
+    check_free(study, takeover)
     driver = Driver(study.order(), ledger, make_backend(study.site), work, make_source)
     console = Console(stderr=True)
     try:
-        with view(study, ledger, console) as watch:
+        with leaving_on_signals(), view(study, ledger, console) as watch:
             driver.watchers.append(watch)
             return driver.run()
     except Superseded as message:
@@ -54,18 +56,24 @@ def run_here(study: Study, work: Work, make_source: Callable[[], Source], takeov
         return False
 
 
-def check_free(study: Study, ledger: Ledger, takeover: bool) -> None:
-    """Raise RunError if another driver lives and may not be replaced."""
-    held = ledger.driver(study.name)
-    if held is None or takeover or not lives(held):
+def check_free(study: Study, takeover: bool) -> None:
+    """Raise RunError if a study was ordered before, and has a driver that lives and may not be replaced."""
+    if takeover or not (study.folder / "study.yaml").exists():
         return
-    raise RunError(
-        f"study '{study.name}' has a driver: process {held['pid']} on {held['host']}. Look on with: hpo status "
-        f"study={study.name}; or take it over with takeover=true"
-    )
+    held = open_study(study.name, study.folder.parent).ledger().driver(study.name)
+    if held and lives(held):
+        raise RunError(
+            f"study '{study.name}' has a driver: process {held['pid']} on {held['host']}. Look on with: hpo status "
+            f"study={study.name}; or take it over with takeover=true"
+        )
 
 
-def lives(driver: dict[str, object]) -> bool:
+def driven(driver: dict[str, Any] | None) -> bool:
+    """Return whether a study has a driver that lives."""
+    return driver is not None and lives(driver)
+
+
+def lives(driver: dict[str, Any]) -> bool:
     """Return whether a driver lives: seen here, or heard of lately."""
     pid, beat = int(str(driver["pid"])), float(str(driver["beat"]))
     if driver["host"] != platform.node():
@@ -89,10 +97,10 @@ def view(study: Study, ledger: Ledger, console: Console) -> Iterator[Callable[[P
             nonlocal shown_at
             if time.monotonic() > shown_at + REFRESH_S:
                 shown_at = time.monotonic()
-                live.update(picture(status_of(study, ledger, trouble(seen), seen)))
+                live.update(picture(status_of(study, ledger, seen)))
 
         yield watch
-        live.update(picture(status_of(study, ledger, "")))
+        live.update(picture(status_of(study, ledger)))
 
 
 @contextmanager
@@ -123,8 +131,8 @@ class Lines:
         before = self.known - len(self.open) - len(ended)
         for count, number in enumerate(ended, before + 1):
             self.print(f"{count}/{self.study.held.trials}  {self.end_of(seen.units[number])}")
-        if trouble(seen) != self.trouble:
-            self.trouble = trouble(seen)
+        if seen.trouble != self.trouble:
+            self.trouble = seen.trouble
             self.print(self.trouble or "going on")
 
     def end_of(self, unit: Unit) -> str:
@@ -138,25 +146,29 @@ class Lines:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def trouble(seen: Picture) -> str:
-    """Return what keeps the driver from going on, in a line."""
-    return seen.queue.silence or seen.refusal
-
-
-def status_of(study: Study, ledger: Ledger, hindrance: str, seen: Picture | None = None) -> Status:
+def status_of(study: Study, ledger: Ledger, seen: Picture | None = None) -> Status:
     """Return how a study stands; a driver's picture spares reading again what the driver has read."""
     attempts = ledger.attempts(study.name)
     if seen:
-        units = seen.units
-        for number in seen.open_units:
-            units[number].progress = seen.progress.get(number, {})
+        units = [replace(unit, progress=seen.progress.get(unit.number, unit.progress)) for unit in seen.units]
+        hindrance = seen.trouble
     else:
         units = ledger.units(study.name)
         newest = {attempt.number: attempt.attempt for attempt in attempts}
         for unit in units:
             if unit.state is UnitState.ACTIVE:
                 unit.progress = progress_of(study, unit.number, newest[unit.number])
-    return Status(study.name, study.site, study.objectives, int(study.held.trials), units, attempts, hindrance)
+        hindrance = trouble(study, ledger.driver(study.name))
+    ended = sum(unit.state in UNIT_ENDS for unit in units) >= int(study.held.trials)
+    shown = "" if ended else hindrance
+    return Status(study.name, study.site, study.objectives, int(study.held.trials), units, attempts, shown)
+
+
+def trouble(study: Study, driver: dict[str, Any] | None) -> str:
+    """Return what keeps a study from going on, in a line."""
+    if driver is None or not (lives(driver) or driver["pid"] == os.getpid()):
+        return f"it has no driver. Drive it on with: hpo resume study={study.name}"
+    return str(driver.get("trouble", ""))
 
 
 def progress_of(study: Study, number: int, attempt: int) -> dict[str, float]:
@@ -164,6 +176,37 @@ def progress_of(study: Study, number: int, attempt: int) -> dict[str, float]:
     lines, _ = new_lines(study.order().box(number).progress(attempt), 0)
     points = [parse(line, next(iter(study.objectives))) for line in lines]
     return {str(point[0]): point[1] for point in points if point}
+
+
+def stop_units(study: Study, how: str) -> None:
+    """Ask the units that are out to checkpoint and end, if that is how a study is stopped that has no driver."""
+    for attempt in study.ledger().attempts(study.name, unfinished=True):
+        if how == "checkpoint" and attempt.state is not AttemptState.PLANNED:
+            study.order().box(attempt.number).stop("stopped")
+
+
+@contextmanager
+def leaving_on_signals() -> Iterator[None]:
+    """Let a driver leave as with Ctrl-C when a batch system or a person asks it to go."""
+    numbers = (signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def drive(study: Study, module: str, how: str, takeover: bool, here: Callable[[], None]) -> None:
+    """Drive a study "detached" in a process of its own, as a "job" at its site, or else ``here``."""
+    words = ["-m", module, "drive", f"study={study.name}", f"folder={study.folder.parent}"]
+    words += ["takeover=true"] if takeover else []
+    if how == "detached":
+        run_detached(study, [sys.executable, *words])
+    elif how == "job":
+        run_as_job(study, words)
+    else:
+        here()
 
 
 def run_detached(study: Study, command: list[str]) -> None:
@@ -181,15 +224,22 @@ def run_detached(study: Study, command: list[str]) -> None:
     )
 
 
-def run_as_job(study: Study, command: list[str]) -> None:
-    """Send the driver itself to the site, as a small job; raises SubmitError where the site does not take it."""
-    resources = replace(
-        study.site.resources, cores=1, gpus=0, memory_gb=2, minutes=min(JOB_MINUTES, study.site.resources.minutes)
-    )
-    name = batch_name(f"{study.name[:28]}-driver")
-    batch = Batch(name, (Job(f"{name}-0", tuple(command)),), resources, study.folder / "jobs")
+def run_as_job(study: Study, words: list[str]) -> None:
+    """Send the driver itself to the site, as a small job that is never there twice.
+
+    Raises ConfigError for a ledger that the job could not open, and SubmitError where the site does not take it.
+    """
+    if study.held.ledger == "environment":
+        raise ConfigError(
+            "driver=job: a job inherits no address with a password. Put the password in ~/.pgpass and write "
+            "ledger=postgresql://user@host/database"
+        )
+    site = replace(study.site, container=None, constraint=None, gpu_model=None)
+    command = ("env", f"PYTHONPATH={study.held.code}", site.python or sys.executable, "-P", *words)
+    name = f"{study.name}-driver"
+    batch = Batch(name, (Job(f"{name}-0", command),), site.driver, study.folder / "jobs", alone=True)
     try:
-        make_backend(study.site).submit(batch)
+        make_backend(site).submit(batch)
     except (Refused, Unavailable) as error:
-        raise SubmitError(f"site {study.site.name} does not take the driver: {error}") from error
-    Console().print(f"the driver is job {batch.name} at {study.site.name}", highlight=False)
+        raise SubmitError(f"site {site.name} does not take the driver: {error}") from error
+    Console().print(f"the driver is job {name} at {site.name}", highlight=False)

@@ -114,10 +114,13 @@ def send(session: Session) -> bool:
     by_memory: dict[float, list[Attempt]] = defaultdict(list)
     for attempt in ready[: max(0, free)]:
         by_memory[attempt.memory_gb].append(attempt)
-    for memory_gb, attempts in by_memory.items():
-        for some in pieces(attempts, session.order.site.array_limit):
-            send_batch(session, some, replace(session.order.site.resources, memory_gb=memory_gb))
-    return bool(by_memory)
+    largest = min(session.order.site.array_limit, session.picture.at_once or session.order.site.array_limit)
+    batches = [(memory_gb, some) for memory_gb, attempts in by_memory.items() for some in pieces(attempts, largest)]
+    for memory_gb, some in batches:
+        send_batch(session, some, replace(session.order.site.resources, memory_gb=memory_gb))
+        if session.picture.refusal:
+            break
+    return bool(batches)
 
 
 def send_batch(session: Session, attempts: Sequence[Attempt], resources: Resources) -> None:
@@ -125,8 +128,7 @@ def send_batch(session: Session, attempts: Sequence[Attempt], resources: Resourc
     picture, order = session.picture, session.order
     boxes = [order.box(attempt.number) for attempt in attempts]
     for box, attempt in zip(boxes, attempts, strict=True):
-        if attempt.attempt == 1:
-            session.work.write(box, picture.units[attempt.number].params, attempt.number)
+        session.work.write(box, picture.units[attempt.number].params, attempt.number)
         if box.stopped() == "stopped":
             box.allow()
         box.raise_fence(attempt.attempt)
@@ -153,10 +155,11 @@ def hand_over(session: Session, batch: Batch) -> tuple[AttemptState, str]:
         session.backend.submit(batch)
     except Refused as error:
         state, why = AttemptState.PLANNED, f"refused: {error}"
+        picture.at_once = max(1, len(batch.jobs) // 2)  # a limit on jobs may be what it is
     except Unavailable as error:
         state, why = AttemptState.AMBIGUOUS, f"no answer: {error}"
     else:
-        picture.backoff_s, picture.refusal = 0.0, ""
+        picture.backoff_s, picture.refusal, picture.at_once = 0.0, "", None
         return AttemptState.SUBMITTED, f"taken by {session.order.site.name}"
     log.warning("%s: %s", session.order.site.name, why)
     picture.refusal = why

@@ -95,9 +95,11 @@ class Session:
         return len(self.picture.units) if self.picture.exhausted else self.order.units
 
     def end_units(self, units: Sequence[Unit]) -> None:
-        """Tell everyone, once, that units have ended; they are in the ledger already."""
+        """Tell the source, once, that units have ended; they are in the ledger already."""
         for unit in units:
             self.picture.open_units.discard(unit.number)
+            for epoch, value in unit.progress.items():  # the last of it came with the end
+                self.source.report(unit.number, int(epoch), value)
             self.source.tell(unit)
 
     def next_attempt(self, unit: Unit, memory_gb: float, wait_s: float, why: str) -> Attempt:

@@ -14,7 +14,7 @@ from wirecell_ml.submit.session import Session
 from wirecell_ml.submit.states import ATTEMPT_ENDS, AttemptState, Evidence, JobState, UnitState, Verdict, judge
 
 A, U = AttemptState, UnitState
-FREE = (A.PREEMPTED, A.LOST, A.CANCELLED)  # nobody's fault
+INTERRUPTIONS = (A.PREEMPTED, A.LOST)  # nobody's fault, but there must be an end
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Settlement:
             self.transaction.move_unit(unit, U.QUEUED, why)
         policy = self.session.order.site.policy
         memory_gb = attempt.memory_gb * (policy.more_memory if out_of_memory(finding) else 1)
-        wait_s = policy.backoff_s if finding.verdict.state is A.FAILED_INFRA else 0.0
+        wait_s = policy.backoff_s if finding.verdict.state in (A.FAILED_INFRA, A.LOST) else 0.0
         planned = self.session.next_attempt(unit, memory_gb, wait_s, f"after {finding.verdict.state}: {why}")
         self.transaction.add_attempt(planned)
         self.planned.append(planned)
@@ -84,7 +84,7 @@ class Settlement:
             return self.too_large(finding.attempt.memory_gb)
         if state is A.FAILED_INFRA and picture.failed[number] >= policy.failures:
             return f"given up after {policy.failures + 1} failures: {why}"
-        if state in FREE and picture.lost[number] >= policy.preemptions:
+        if state in INTERRUPTIONS and picture.lost[number] >= policy.preemptions:
             return f"given up after {policy.preemptions + 1} interruptions: {why}"
         return None
 
@@ -140,6 +140,8 @@ def examine(session: Session, attempt: Attempt, now: float) -> Finding | None:
         verdict = judge_submission(seen, session.order.site.policy.grace_s)
     else:
         verdict = judge(seen, session.order.site.policy.patience())
+        if verdict is None and seen.job is JobState.WAITING and seen.beat_age_s is None and session.order.stopping():
+            verdict = Verdict(A.CANCELLED, "the study was stopped before the job began")
         if verdict is None and attempt.state is A.SUBMITTED and seen.beat_age_s is not None:
             verdict = Verdict(A.RUNNING, "heartbeat")
     return Finding(attempt, verdict, seen) if verdict else None

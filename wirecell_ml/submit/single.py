@@ -8,6 +8,7 @@ from pathlib import Path
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from wirecell_ml import cli
 from wirecell_ml.composing import Bases, as_yaml
 from wirecell_ml.errors import ConfigError
 from wirecell_ml.submit import running
@@ -27,7 +28,10 @@ from wirecell_ml.submit.ordering import (
     write_study,
 )
 from wirecell_ml.submit.site import Site
+from wirecell_ml.submit.states import UnitState
 from wirecell_ml.submit.study import Study, TrainingWork, check_name, ledger_url, open_study
+
+FAILED = 1  # exit status of a job whose training failed
 
 
 @dataclass
@@ -57,6 +61,7 @@ def start(arguments: Arguments) -> None:
     if settings.dry_run:
         show_dry_run(study, bases)
         return
+    running.check_free(study, settings.takeover)
     study = write_study(study, bases)
     study.go_on()
     drive(study, settings.driver, settings.takeover)
@@ -103,32 +108,46 @@ def show_dry_run(study: Study, bases: Bases) -> None:
 
 
 def drive(study: Study, how: str, takeover: bool) -> None:
-    """Drive the job as the user wishes, and say where its run is."""
-    command = [sys.executable, "-m", "wirecell_ml.submit", "resume", f"study={study.name}"]
-    command += [f"folder={study.folder.parent}", *(["takeover=true"] if takeover else [])]
-    if how == "detached":
-        running.run_detached(study, command)
-        return
-    if how == "job":
-        running.run_as_job(study, ["env", f"PYTHONPATH={study.held.code}", *command])
-        return
+    """Drive the job as the user wishes."""
+    running.drive(study, "wirecell_ml.submit", how, takeover, lambda: drive_here(study, takeover))
+
+
+def drive_here(study: Study, takeover: bool) -> None:
+    """Drive the job in this process, and say where its run is; exit with 1 where it failed."""
     work = work_of(study, Bases.load(study.folder / "base", ()))
-    if running.run_here(study, work, lambda: Listed([{}]), takeover):
-        box = study.order().box(0)
-        attempt = max(one.attempt for one in study.ledger().attempts(study.name))
-        sys.stdout.write(f"run directory: {box.attempt(attempt) / f'run-{box.newest_run(attempt)}'}\n")
+    if not running.run_here(study, work, lambda: Listed([{}]), takeover):
+        return
+    box, ledger = study.order().box(0), study.ledger()
+    attempt = max(one.attempt for one in ledger.attempts(study.name))
+    sys.stdout.write(f"run directory: {box.attempt(attempt) / f'run-{box.newest_run(attempt)}'}\n")
+    (unit,) = ledger.units(study.name)
+    if unit.state is not UnitState.DONE:
+        cli.stop(f"the training {unit.state.lower()}: {unit.why}", FAILED)
 
 
 def resume(arguments: Arguments) -> None:
     """Drive a job on."""
-    settings = compose_settings("submit", arguments)
-    if settings.study is None:
-        raise ConfigError("submit resume: which job? Write study=NAME")
-    study = open_study(settings.study, Path(settings.folder).expanduser())
-    if study.held.get("search"):
-        raise ConfigError(f"study={study.name} is a sweep. Write: hpo resume study={study.name}")
+    settings, study = find(arguments)
+    running.check_free(study, settings.takeover)
     study.go_on()
     drive(study, settings.driver, settings.takeover)
+
+
+def drive_on(arguments: Arguments) -> None:
+    """Drive a job on as it is: what a driver in the background runs."""
+    settings, study = find(arguments)
+    drive_here(study, settings.takeover)
+
+
+def find(arguments: Arguments) -> tuple[DictConfig, Study]:
+    """Return the settings, and the job that they name."""
+    settings = compose_settings("submit", arguments)
+    if settings.study is None:
+        raise ConfigError(f"submit {arguments.verb}: which job? Write study=NAME")
+    study = open_study(settings.study, Path(settings.folder).expanduser())
+    if study.held.get("search"):
+        raise ConfigError(f"study={study.name} is a sweep. Write: hpo {arguments.verb} study={study.name}")
+    return settings, study
 
 
 def check_site(arguments: Arguments) -> None:

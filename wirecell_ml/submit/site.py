@@ -51,6 +51,7 @@ class Site:
     name: str = "???"
     kind: str = "???"  # local, slurm
     resources: Resources = field(default_factory=Resources)  # of one unit
+    driver: Resources = field(default_factory=lambda: Resources(cores=1, memory_gb=2.0, minutes=1440))  # driver=job
     in_flight: int | None = (
         None  # units queued or running at once; null: as many as the machine holds (local), 1000 (batch)
     )

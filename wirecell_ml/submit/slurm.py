@@ -17,6 +17,7 @@ from wirecell_ml.submit.states import JobState
 
 TIMEOUT_S = 30  # of one Slurm command; a controller that is down lets them hang
 NAMES_AT_ONCE = 200  # in one squeue
+QUEUE_FORMAT = "%j|%F|%K|%T|%r"  # name, array, index, state, reason
 INHERITED = (
     "HOME",
     "USER",
@@ -105,18 +106,19 @@ class Slurm:
         """Yield token, id and state of every job of ours in the batches of ``tokens``."""
         names = sorted({token.rpartition("-")[0] for token in tokens})
         for some in pieces(names, NAMES_AT_ONCE):
-            lines = self.call(
-                "squeue",
-                "--me",
-                "--noheader",
-                "--array",
-                "--states=all",
-                "--format=%j|%F|%K|%T|%r",
-                f"--name={','.join(some)}",
-            )
-            for line in lines.splitlines():
+            for line in self.squeue(some).splitlines():
+                if line.count("|") < QUEUE_FORMAT.count("|"):
+                    raise Unavailable(f"squeue: '{line}' is no line that was asked for")
                 name, job, index, state, reason = line.split("|", 4)
                 yield f"{name}-{index}", f"{job}_{index}", job_state(state, reason)
+
+    def squeue(self, names: Sequence[str]) -> str:
+        """Return what squeue says of the batches of these names; it has no jobs to refuse."""
+        flags = ["--me", "--noheader", "--array", "--states=all", f"--format={QUEUE_FORMAT}"]
+        try:
+            return self.call("squeue", *flags, f"--name={','.join(names)}")
+        except (Refused, SubmitError) as error:
+            raise Unavailable(f"squeue: {error}") from error
 
     def room(self, resources: Resources, open_jobs: int) -> int:  # noqa: ARG002  (the queue holds jobs of any size)
         """Return how many jobs more may be queued."""
@@ -186,6 +188,7 @@ def render(batch: Batch, site: Site) -> str:
         f"--signal=B:USR1@{site.signal_s}",
         f"--export={','.join(INHERITED)}",
         *words(batch.resources, site),
+        *(["--dependency=singleton"] if batch.alone else []),
     ]
     environment = {"OMP_NUM_THREADS": str(batch.resources.cores)} | site.environment
     common, rest = common_words([job.command for job in batch.jobs])
@@ -251,7 +254,7 @@ def common_words(commands: Sequence[Sequence[str]]) -> tuple[list[str], list[lis
 def node(line: str) -> Node:
     """Return a node from a line of sinfo: cpu*|64|256000|1-00:00:00|gpu:a100:4(S:0-1)."""
     partition, cores, megabytes, limit, gres = line.split("|")
-    gpus = {model: int(number) for model, number in re.findall(r"gpu:(?:([A-Za-z_][\w.-]*):)?(\d+)", gres)}
+    gpus = {model: int(number) for model, number in re.findall(r"gpu:(?:([^:,()]+):)?(\d+)(?=[(,]|$)", gres)}
     return Node(
         partition.rstrip("*"), partition.endswith("*"), int(cores), int(megabytes) / 1000, limit_minutes(limit), gpus
     )

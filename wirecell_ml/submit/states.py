@@ -1,6 +1,5 @@
 """States of units and of attempts, and what the evidence says of an attempt."""
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -55,6 +54,9 @@ ATTEMPT_MOVES = {
 }
 
 
+START_LEASES = 5  # leases that a job may take from its start to its first heartbeat: an image may have to be fetched
+
+
 class JobState(StrEnum):
     """What a batch system says of a job that it knows; of one that it does not know it says nothing."""
 
@@ -74,7 +76,7 @@ class Evidence:
     beat_age_s: float | None = None  # since the last heartbeat; None: there was none
     job: JobState | None = None  # None: the batch system does not know it
     answered: bool = True  # whether the batch system answered at all
-    running_s: float = math.inf  # since the batch system began to say RUNNING: a restarted job has yet to beat
+    running_s: float = 0.0  # since the batch system began to say RUNNING: a restarted job has yet to beat
     quiet_s: float = 0.0  # since the batch system said ENDED, or no longer knew the job
     waiting_s: float = 0.0  # since the submission
 
@@ -124,6 +126,8 @@ def judge(seen: Evidence, patience: Patience) -> Verdict | None:
         return Verdict(A.FAILED_INFRA, "out of memory")
     if seen.job is JobState.HELD:
         return Verdict(A.LOST, "the batch system could not start the job, and holds it back")
+    if seen.beat_age_s is None:
+        return Verdict(A.FAILED_INFRA, "the job ended before its runner began: the folder jobs has what it said")
     if seen.job is JobState.ENDED:
         return Verdict(A.LOST, "the job ended and left neither result nor note")
     return Verdict(A.LOST, "the batch system knows the job no more, and there is no result")
@@ -145,8 +149,9 @@ def beats(seen: Evidence, patience: Patience) -> bool:
 
 def judge_present(seen: Evidence, patience: Patience) -> Verdict | None:
     """Return the end of an attempt whose job waits or runs."""
-    silent_s = 0.0 if seen.beat_age_s is None else min(seen.beat_age_s, seen.running_s)
-    if seen.job is JobState.RUNNING and silent_s > patience.lease_s:
+    silent_s = seen.running_s if seen.beat_age_s is None else min(seen.beat_age_s, seen.running_s)
+    lease_s = patience.lease_s * (START_LEASES if seen.beat_age_s is None else 1)
+    if seen.job is JobState.RUNNING and silent_s > lease_s:
         return Verdict(A.LOST, f"no heartbeat for {silent_s:.0f} s")
     late = patience.queue_s is not None and seen.beat_age_s is None and seen.waiting_s > patience.queue_s
     if late and seen.job is JobState.WAITING:

@@ -125,10 +125,10 @@ def ledger_url(given: str | None, folder: Path) -> str:
     if url is None:
         return f"sqlite:///{(folder / 'ledger.sqlite').absolute()}"
     try:
-        password = sql.make_url(url).password if given != "environment" else None
+        parts = sql.make_url(url)
     except sql.exc.ArgumentError as error:
-        raise ConfigError(f"ledger={url}: no address of a database, such as postgresql://host/name") from error
-    if password:
+        raise ConfigError("ledger: no address of a database, such as postgresql://user@host/name") from error
+    if given != "environment" and (parts.password or "password" in parts.query):
         raise ConfigError(
             f"ledger: a password in a setting is read by others. Put it in ~/.pgpass, or the whole address in the "
             f"variable {LEDGER_VARIABLE} and write ledger=environment"
@@ -147,6 +147,7 @@ class TrainingWork:
     program: str  # module that a unit runs: it takes a flat config, and leaves progress.jsonl and summary.json
     heartbeat_s: float
     minutes: int
+    kill_after_s: float  # how long a training that was asked to end may take for its checkpoint
     own_seeds: bool  # each trial has a seed of its own
 
     def config(self, params: dict[str, Any], number: int) -> dict[str, Any]:
@@ -163,15 +164,16 @@ class TrainingWork:
 
     def write(self, box: UnitBox, params: dict[str, Any], number: int) -> None:
         """Write config, parameters and the way to start and to resume."""
-        module = ["{python}", "-m", self.program]
+        module = ["{python}", "-P", "-m", self.program]  # -P: no code from where it happens to stand
         unit = {
             "start": [*module, "--config-path", "{unit}", "--config-name", "config", "hydra.run.dir='{run}'"],
             "resume": [*module, "resume='{run}'"],
             "heartbeat_s": self.heartbeat_s,
             "minutes": self.minutes,
+            "kill_after_s": self.kill_after_s,
         }
         box.prepare(as_yaml(self.config(params, number)), unit, params)
 
     def command(self, box: UnitBox, attempt: int) -> Sequence[str]:
         """Return the command of the runner, which runs the code of the snapshot."""
-        return ["env", f"PYTHONPATH={self.code}", self.python, "-m", RUNNER, str(box.folder), str(attempt)]
+        return ["env", f"PYTHONPATH={self.code}", self.python, "-P", "-m", RUNNER, str(box.folder), str(attempt)]

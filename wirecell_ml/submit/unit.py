@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
@@ -26,7 +25,6 @@ from wirecell_ml.errors import INTERRUPTED, USER_MISTAKE
 from wirecell_ml.submit.mailbox import UnitBox, replace
 
 FIRST_POLL_S, LONGEST_POLL_S = 0.02, 1.0
-KILL_AFTER_S = 45.0  # since the training was asked to checkpoint and end
 FULL_DISK_BYTES = 1_000_000  # less room than this, and the training's mistake is the disk's
 OUT_OF_MEMORY = {-signal.SIGKILL}  # how a training ends that the kernel killed for its memory
 PR_SET_PDEATHSIG = 1
@@ -55,6 +53,10 @@ class Runner:
         self.start, self.directory = self.box.claim(self.attempt)
         self.heartbeat = self.box.attempt(self.attempt) / "heartbeat"
         self.heartbeat.touch()
+        (self.directory / "log.txt").touch()
+        if self.box.stopped():  # before it began
+            self.asked = self.began
+            return self.conclude(INTERRUPTED)
         with (self.directory / "log.txt").open("ab") as log:
             self.child = subprocess.Popen(  # noqa: S603
                 self.command(),
@@ -95,10 +97,14 @@ class Runner:
                     self.child.kill()
                     self.child.wait()
                     return None
-                self.signalled = self.signalled or self.box.stopped() is not None
+                self.signalled = self.signalled or self.out_of_time() or self.box.stopped() is not None
             if self.signalled:
                 self.ask_to_end()
         return status
+
+    def out_of_time(self) -> bool:
+        """Return whether the unit has had all its time, where no batch system says so."""
+        return time.time() > self.began + 60 * float(self.unit["minutes"])
 
     def heed(self, *_: object) -> None:
         """Hand the wish of the batch system on: checkpoint and end."""
@@ -111,7 +117,7 @@ class Runner:
         if self.asked is None:
             self.asked = time.time()
             self.child.send_signal(signal.SIGTERM)
-        elif time.time() > self.asked + KILL_AFTER_S:
+        elif time.time() > self.asked + self.unit["kill_after_s"]:
             self.child.kill()
 
     def taken_over(self) -> bool:
@@ -152,7 +158,7 @@ class Runner:
     def commit(self, end: str, metrics: dict[str, Any]) -> int:
         """Commit the result; a full disk or a file system that is away is waited for."""
         result = self.spent() | {"end": end, "metrics": metrics, "attempt": self.attempt, "token": self.token}
-        self.keep_trying(lambda: self.box.commit(result), result)
+        self.keep_trying(lambda: self.box.commit(result))
         return 0
 
     def summary(self) -> dict[str, Any]:
@@ -175,28 +181,22 @@ class Runner:
             "ended": time.time(),
         }
 
-    def keep_trying(self, use: Callable[[], T], kept: dict[str, Any] | None = None) -> T:
-        """Use the mailbox, if need be until time runs out; meanwhile the result is kept on this machine."""
-        local = Path(tempfile.gettempdir()) / f"{self.token}.json"
+    def keep_trying(self, use: Callable[[], T]) -> T:
+        """Use the mailbox, if need be until time runs out: a full disk has room again some time."""
         deadline = self.began + 60 * self.unit["minutes"] - 10
         pause = 0.2
         while True:
             try:
-                used = use()
+                return use()
             except OSError as error:
                 if time.time() > deadline:
                     raise
                 with suppress(OSError):  # what it says goes to a file that may be on the same full disk
                     print(f"{self.box.folder}: {error.strerror}; trying again", file=sys.stderr, flush=True)  # noqa: T201
                 with suppress(OSError):
-                    if kept:
-                        local.write_text(json.dumps(kept))
                     os.utime(self.heartbeat)
                 time.sleep(pause)
                 pause = min(5.0, 2 * pause)
-            else:
-                local.unlink(missing_ok=True)
-                return used
 
 
 def last_line(log: Path) -> str:
