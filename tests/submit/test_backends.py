@@ -40,7 +40,8 @@ def units(folder: Path, number: int, resources: Resources = SMALL) -> tuple[list
     boxes = [UnitBox(folder / "units" / f"{index:06d}") for index in range(number)]
     start = [sys.executable, str(PROGRAMS / "dummy_unit.py")]
     for box in boxes:
-        box.prepare("", {"start": start, "resume": start, "heartbeat_s": 0.2, "minutes": 5}, {"optimizer.lr": 1e-3})
+        unit = {"start": start, "resume": start, "heartbeat_s": 0.2, "minutes": 5, "kill_after_s": 45}
+        box.prepare("", unit, {"optimizer.lr": 1e-3})
     runner = ["env", f"PYTHONPATH={PACKAGE.parent}", sys.executable, "-m", RUNNER]
     return boxes, batch_of(folder, [[*runner, str(box.folder), "1"] for box in boxes], resources)
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.sweeping import check_exactly_once, drive, driver_process, order, record_fault, wait_for
-from wirecell_ml.submit.ledger import Attempt
+from tests.sweeping import check_exactly_once, drive, driver_of, driver_process, order, record_fault, wait_for
+from wirecell_ml.submit.ledger import Attempt, Superseded
 from wirecell_ml.submit.local import units as units_here
 from wirecell_ml.submit.mailbox import UnitBox
 from wirecell_ml.submit.study import Study
@@ -298,6 +298,23 @@ def test_a_driver_whose_parent_ignores_its_children_ends_its_study(tmp_path: Pat
     ignoring = ("sh", "-c", 'trap "" CHLD; exec "$@"', "sh")  # SIGCHLD stays ignored in what it starts
     call(*ignoring, sys.executable, *resume).check_returncode()
     assert check_exactly_once(study, 2)["attempts"] == 2
+
+
+def test_a_driver_that_pauses_does_not_take_its_study_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    disk = tmp_path / "dummies" / "units"
+    with small_disk(disk, "1m"), ThreadPoolExecutor(1) as pool:
+        study = order(tmp_path, "trials=2")
+        with full(disk):
+            first = pool.submit(drive, study)
+            wait_for(lambda: "trying again" in caplog.text, LONG_S)
+            second = driver_of(study)
+            second.begin()
+        with pytest.raises(Superseded):
+            first.result(LONG_S)
+        assert second.run()
+        counts = check_exactly_once(study, 2)
+    record_fault("driver replaced in a pause", "another took over while the first one waited for a full disk", counts)
 
 
 def words(study: Study) -> list[str]:

@@ -16,14 +16,23 @@ from wirecell_ml.submit.ledger import Attempt, Unit
 from wirecell_ml.submit.local import memory_gb
 from wirecell_ml.submit.study import Study, open_study
 
-ODD = """
-import os, signal, sys
+ODD = r"""
+import os, signal, sys, time
 from pathlib import Path
 how = os.environ["ODD"]
 if how == "interrupted":
     sys.exit(75)
 if how == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
+if how == "hostile":
+    numbers = ("1e400", "NaN", 400 * "9", "[]", '"one"')
+    lines = [f'{{"epoch": {one}, "metrics": {{"val/dice": {two}}}}}' for one in numbers for two in numbers]
+    Path("progress.jsonl").write_text("\n".join([*lines, 9999 * "[", "5", "null", '{"epoch": 1}', ""]))
+    Path("../run-x").mkdir()
+    Path("../run-7").write_text("a file")
+    time.sleep(1)
+    Path("../../result.json").write_text(9999 * "[")
+    time.sleep(600)
 Path("summary.json").write_text(how)
 """
 CHOICE = "sweep=optimizer.lr=1e-3,1e-2,3e-3"
@@ -113,6 +122,12 @@ def test_a_training_that_reports_no_number_has_failed(odd: Odd, summary: str) ->
     study = odd(summary)
     assert [attempt.state for attempt in attempts(study)] == ["SUCCEEDED"]
     assert (only_unit(study).state, only_unit(study).why) == ("FAILED", "the training reported no number for val/dice")
+
+
+def test_nothing_that_a_training_writes_stops_the_driver(odd: Odd) -> None:
+    study = odd("hostile")
+    assert (only_unit(study).state, only_unit(study).progress) == ("FAILED", {})
+    assert only_unit(study).why == "the training reported no number for val/dice"
 
 
 def test_what_attempts_took_is_kept(tmp_path: Path) -> None:
@@ -248,5 +263,5 @@ def test_a_study_can_be_made_longer(tmp_path: Path) -> None:
 def test_nothing_of_a_study_is_left_running(tmp_path: Path) -> None:
     study = order(tmp_path, "trials=2")
     drive(study)
-    left = [process for process in psutil.process_iter(["cmdline"]) if str(study.folder) in process.info["cmdline"]]
-    assert left == []
+    place = str(study.folder)
+    wait_for(lambda: not any(place in " ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"])))

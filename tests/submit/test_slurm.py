@@ -34,7 +34,7 @@ def read_site(path: Path) -> Site:
 def two_trials(site: Site) -> Batch:
     """Return the batch of the records: two trials of a study."""
     python = site.python or "/shared/venv/bin/python"
-    start = ["env", f"PYTHONPATH={STUDY}/code/0123456789ab", python, "-m", RUNNER]
+    start = ["env", f"PYTHONPATH={STUDY}/code/0123456789ab", python, "-P", "-m", RUNNER]
     jobs = [Job(f"roinet-0a1b2c-{n}", (*start, f"{STUDY}/units/{n:06d}", "1", f"roinet-0a1b2c-{n}")) for n in range(2)]
     return Batch("roinet-0a1b2c", tuple(jobs), site.resources, STUDY / "jobs")
 

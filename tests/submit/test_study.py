@@ -111,7 +111,7 @@ def test_a_unit_finds_its_config_its_parameters_and_how_to_start(tmp_path: Path)
     assert yaml.safe_load((box.folder / "config.yaml").read_text()) == work.config(PARAMS, 3)
     assert json.loads((box.folder / "params.json").read_text()) == PARAMS
     unit = json.loads((box.folder / "unit.json").read_text())
-    assert unit["start"][:3] == ["{python}", "-m", "dummy_unit"]
+    assert unit["start"][:3] == ["{python}", "-P", "-m"]
     assert unit["heartbeat_s"] == 0.2
 
 
@@ -121,4 +121,4 @@ def test_the_command_of_a_unit_runs_the_code_of_the_study(tmp_path: Path) -> Non
     command = ordering.work_of(study).command(box, 2)
     code = study.folder / "code"
     assert Path(command[1].removeprefix("PYTHONPATH=")).parent == code
-    assert command[2:] == ["/opt/python", "-m", "wirecell_ml.submit.unit", str(box.folder), "2"]
+    assert command[2:] == ["/opt/python", "-P", "-m", "wirecell_ml.submit.unit", str(box.folder), "2"]

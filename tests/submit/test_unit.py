@@ -33,7 +33,7 @@ class Unit:
 
     def prepare(self, start: list[str], resume: list[str] = DUMMY) -> None:
         """Say how the unit is started and resumed."""
-        unit = {"start": start, "resume": resume, "heartbeat_s": 0.05, "minutes": 5}
+        unit = {"start": start, "resume": resume, "heartbeat_s": 0.05, "minutes": 5, "kill_after_s": 45}
         self.box.prepare("", unit, {"optimizer.lr": 0.01})
 
     def start(self, attempt: int = 1, words: Sequence[str] = ()) -> Popen:

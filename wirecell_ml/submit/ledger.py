@@ -134,11 +134,12 @@ class Ledger:
     def take(self, study: str, since: int | None = None) -> "Writer":
         """Become the driver of a study: the writes of any other are refused from now on.
 
-        ``since`` is the epoch that this driver had before; raises Superseded if there was another one in between.
+        ``since`` is the epoch that this driver has and keeps; raises Superseded if another one has a later one.
         """
         place = STUDY.c.name == study if since is None else (STUDY.c.name == study) & (STUDY.c.epoch == since)
         with self.begin() as connection:
-            raised = STUDY.update().where(place).values(epoch=STUDY.c.epoch + 1, driver=myself())
+            later = STUDY.c.epoch + 1 if since is None else since
+            raised = STUDY.update().where(place).values(epoch=later, driver=myself())
             if connection.execute(raised).rowcount != 1:
                 raise Superseded(f"another driver has taken study '{study}' over")
             epoch = connection.execute(sql.select(STUDY.c.epoch).where(STUDY.c.name == study)).scalar_one()
