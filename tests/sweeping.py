@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wirecell_ml.hpo import ordering
+from wirecell_ml.hpo.ordering import make_source
 from wirecell_ml.hpo.trials import read_trials
-from wirecell_ml.hpo.verbs import make_source
 from wirecell_ml.submit.arguments import parse
 from wirecell_ml.submit.backend import make_backend
 from wirecell_ml.submit.driver import Driver

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from tests.sweeping import PROGRAMS, check_exactly_once, order
 from wirecell_ml.hpo import ordering
-from wirecell_ml.hpo.verbs import make_source
+from wirecell_ml.hpo.ordering import make_source
 from wirecell_ml.submit.driver import Driver
 from wirecell_ml.submit.job import Batch, Resources
 from wirecell_ml.submit.mailbox import UnitBox

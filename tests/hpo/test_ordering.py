@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 from tests.sweeping import PROGRAMS, QUICK, SPACE, drive, order
 from wirecell_ml.hpo import ordering
 from wirecell_ml.hpo.__main__ import OWN
+from wirecell_ml.hpo.ordering import make_source
 from wirecell_ml.hpo.trials import read_trials
-from wirecell_ml.hpo.verbs import make_source
 from wirecell_ml.submit.arguments import parse
 from wirecell_ml.submit.states import UnitState
 from wirecell_ml.submit.study import Study, open_study

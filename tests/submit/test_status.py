@@ -13,7 +13,7 @@ from rich.console import Console
 
 from tests.sweeping import check_exactly_once, drive, driver_process, order, wait_for
 from wirecell_ml.hpo import ordering
-from wirecell_ml.hpo.verbs import make_source
+from wirecell_ml.hpo.ordering import make_source
 from wirecell_ml.submit.ledger import Attempt, Unit
 from wirecell_ml.submit.running import run_here, status_of, view
 from wirecell_ml.submit.site import Cost, Site

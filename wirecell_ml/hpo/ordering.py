@@ -15,6 +15,7 @@ from wirecell_ml.hpo.space import Choices, Space, parse_sweep
 from wirecell_ml.schema import TrainSettings
 from wirecell_ml.submit.arguments import Arguments, first_name
 from wirecell_ml.submit.ordering import check_place, compose_settings, read_site, rehearse, training_work, write_study
+from wirecell_ml.submit.session import Source
 from wirecell_ml.submit.study import Study, TrainingWork, check_name, ledger_url
 
 
@@ -151,3 +152,19 @@ def work_from(study: Study, bases: Bases) -> TrainingWork:
     """Return what the units of a study do, from ``bases``."""
     plain: Any = OmegaConf.to_container(study.held.search)
     return training_work(study, bases, Space.from_json(plain).overrides)
+
+
+def make_source(study: Study) -> Source:
+    """Return a source of trials that knows nothing yet."""
+    from wirecell_ml.hpo.proposer import Proposer
+    from wirecell_ml.hpo.source import OptunaSource
+
+    space = space_of(study)
+    proposer = Proposer(space, study.objectives, *sampling(study.held), trials=int(study.held.trials))
+    return OptunaSource(proposer, study.held.sampler.name)
+
+
+def space_of(study: Study) -> Space:
+    """Return the search space of a study."""
+    plain: Any = OmegaConf.to_container(study.held.search)
+    return Space.from_json(plain)

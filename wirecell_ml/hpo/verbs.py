@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich import box
@@ -17,19 +16,17 @@ from rich.text import Text
 
 from wirecell_ml import cli
 from wirecell_ml.composing import as_yaml
-from wirecell_ml.errors import ConfigError, RunError, suggest
-from wirecell_ml.hpo import ordering
+from wirecell_ml.errors import ConfigError, suggest
+from wirecell_ml.hpo import ordering, reporting
 from wirecell_ml.hpo.settings import FollowUp
-from wirecell_ml.hpo.space import Space
 from wirecell_ml.hpo.trial import Trial
-from wirecell_ml.hpo.trials import Contest, read_trials
+from wirecell_ml.hpo.trials import read_trials
 from wirecell_ml.submit import running
 from wirecell_ml.submit.arguments import Arguments
 from wirecell_ml.submit.backend import make_backend
 from wirecell_ml.submit.job import Batch
 from wirecell_ml.submit.ledger import Event
 from wirecell_ml.submit.ordering import check_words, code_folder, lengthen
-from wirecell_ml.submit.session import Source
 from wirecell_ml.submit.status import picture
 from wirecell_ml.submit.study import Study, open_study
 
@@ -61,27 +58,11 @@ def drive(study: Study, how: str, takeover: bool) -> None:
 
 def drive_here(study: Study, takeover: bool) -> None:
     """Drive a study in this process, and report where it comes to its end; exit with 1 where no trial was done."""
-    if not running.run_here(study, ordering.work_of(study), lambda: make_source(study), takeover):
+    if not running.run_here(study, ordering.work_of(study), lambda: ordering.make_source(study), takeover):
         return
-    write_report(study)
+    reporting.write_report(study)
     if not any(trial.state == "DONE" for trial in read_trials(study)):
         cli.stop(f"no trial is done. Look at: hpo why study={study.name} trial=0", NOTHING_DONE)
-
-
-def make_source(study: Study) -> Source:
-    """Return a source of trials that knows nothing yet."""
-    from wirecell_ml.hpo.proposer import Proposer
-    from wirecell_ml.hpo.source import OptunaSource
-
-    space = space_of(study)
-    proposer = Proposer(space, study.objectives, *ordering.sampling(study.held), trials=int(study.held.trials))
-    return OptunaSource(proposer, study.held.sampler.name)
-
-
-def space_of(study: Study) -> Space:
-    """Return the search space of a study."""
-    plain: Any = OmegaConf.to_container(study.held.search)
-    return Space.from_json(plain)
 
 
 def show_dry_run(drafted: ordering.Draft) -> None:
@@ -89,7 +70,7 @@ def show_dry_run(drafted: ordering.Draft) -> None:
     study = drafted.study
     study.held.code = str(code_folder(study, drafted.bases))
     work = ordering.work_from(study, drafted.bases)
-    source, order = make_source(study), study.order()
+    source, order = ordering.make_source(study), study.order()
     proposals = [proposal for _ in range(SHOWN) if (proposal := source.ask())]
     for number, params in proposals:
         print_out(f"# units/{number:06d}/params.json\n{OmegaConf.to_yaml(OmegaConf.create(params))}")
@@ -181,80 +162,14 @@ def history(events: Sequence[Event]) -> Table:
 def report(arguments: Arguments) -> None:
     """Write the report of a study."""
     settings = follow_up(arguments, ("study", "folder", "output"))
-    write_report(find_sweep(settings), Path(settings.output).expanduser() if settings.output else None)
-
-
-def write_report(study: Study, folder: Path | None = None) -> None:
-    """Write page, pictures and table of a study, its best experiment, and its mirror for optuna-dashboard."""
-    from wirecell_ml.hpo import report as pages
-    from wirecell_ml.hpo.source import OptunaSource
-
-    folder = folder or study.folder / "report"
-    trials = read_trials(study)
-    summary = pages.StudySummary(
-        name=study.name,
-        objectives=study.objectives,
-        trials=trials,
-        budget=int(study.held.trials),
-        space={p.name: described(p.distribution) for p in space_of(study).parameters},
-        currency=study.site.cost.currency,
-        began=min((trial.began or 0.0 for trial in trials), default=0.0),
-        ended=max((trial.ended or 0.0 for trial in trials), default=0.0),
-        settings=settings_shown(study),
-    )
-    page = pages.write_report(folder, summary)
-    source = make_source(study)
-    assert isinstance(source, OptunaSource)
-    source.restore(study.ledger().units(study.name))
-    source.proposer.mirror(f"sqlite:///{folder / 'optuna.sqlite3'}", study.name)
-    Console().print(f"report: {page}", highlight=False, soft_wrap=True)
-    if any(trial.state == "DONE" for trial in trials):
-        write_best(study, folder / "best.yaml")
-
-
-def described(distribution: Any) -> dict[str, Any]:
-    """Return what the report wants to know of a distribution."""
-    kind = {"Choices": "choices", "Whole": "whole", "Real": "real"}[type(distribution).__name__]
-    if kind == "choices":
-        return {"kind": kind, "log": False, "choices": list(distribution.options)}
-    return {"kind": kind, "log": distribution.log, "low": distribution.low, "high": distribution.high}
-
-
-def settings_shown(study: Study) -> dict[str, str]:
-    """Return the settings of a study that a reader of its report wants to know."""
-    held, size = study.held, study.site.resources
-    return {
-        "sampler": ", ".join(f"{name} {value}" for name, value in held.sampler.items() if value is not None),
-        "pruner": ", ".join(f"{name} {value}" for name, value in held.pruner.items() if value is not None),
-        "site": f"{study.site.name} ({study.site.kind})",
-        "one unit": f"{size.cores} cores, {size.memory_gb:g} GB, {size.gpus} GPUs",
-        "training": " ".join(held.overrides) or "as configs/train.yaml has it",
-        "seeds": held.trial_seed,
-        "code": Path(held.code).name,
-        "created": held.created,
-    }
+    reporting.write_report(find_sweep(settings), Path(settings.output).expanduser() if settings.output else None)
 
 
 def best(arguments: Arguments) -> None:
     """Write the best trial as an experiment."""
     settings = follow_up(arguments, ("study", "folder", "output"))
     study = find_sweep(settings)
-    write_best(study, Path(settings.output or study.folder / "report" / "best.yaml").expanduser())
-
-
-def write_best(study: Study, path: Path) -> None:
-    """Write the flat config of the best trial, as ``wirecell_ml.train`` takes it."""
-    from wirecell_ml.hpo import ranking
-
-    winner = ranking.best(Contest(study.objectives, read_trials(study)))
-    if winner is None:
-        raise RunError(f"study {study.name}: no trial is done yet. Look at: hpo status study={study.name}")
-    config = ordering.work_of(study, "whole").config(winner.params, winner.number)
-    values = ", ".join(f"{name} {winner.values[name]:.4f}" for name in study.objectives)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    command = f"python -m wirecell_ml.train --config-path {path.parent} --config-name {path.stem}"
-    path.write_text(f"# trial {winner.number} of study {study.name}: {values}\n# {command}\n{as_yaml(config)}")
-    Console().print(f"best: trial {winner.number}, {values}\ntrain it with: {command}", highlight=False, soft_wrap=True)
+    reporting.write_best(study, Path(settings.output or study.folder / "report" / "best.yaml").expanduser())
 
 
 def follow_up(arguments: Arguments, known: Sequence[str]) -> FollowUp:
