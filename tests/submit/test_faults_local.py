@@ -6,12 +6,13 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -285,11 +286,33 @@ def test_a_driver_stands_still_while_another_takes_over(tmp_path: Path, monkeypa
     with driver_process(study) as first:
         wait_for_driver(study, first)
         wait_for(lambda: any(attempt.token for attempt in attempts(study)), LONG_S)
-        with stopped(psutil.Process(first.pid), group=False), driver_process(study, "takeover=true") as second:
+        with stopped_between_transactions(study, first), driver_process(study, "takeover=true") as second:
             assert second.wait(LONG_S) == 0
         assert first.wait(LONG_S) == 2
     counts = check_exactly_once(study, 12)
     record_fault("driver stopped, continued", "SIGSTOP, another took over and ended the study, SIGCONT", counts)
+
+
+@contextmanager
+def stopped_between_transactions(study: Study, driver: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Let a driver do nothing for a while; one that stood still while it writes would let nobody else write."""
+    process = psutil.Process(driver.pid)
+    while True:
+        with stopped(process, group=False):
+            wait_for(lambda: process.status() == psutil.STATUS_STOPPED)
+            if writable(study.folder / "ledger.sqlite"):
+                yield
+                return
+
+
+def writable(database: Path) -> bool:
+    """Return whether nobody is writing to an SQLite database."""
+    with closing(sqlite3.connect(database, timeout=0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        return True
 
 
 def test_a_driver_whose_parent_ignores_its_children_ends_its_study(tmp_path: Path) -> None:

@@ -255,6 +255,17 @@ class TestPostgres(Contract):
     def url(self, database: str) -> str:
         return database
 
+    def test_a_driver_that_hangs_while_it_writes_keeps_nobody_out(
+        self, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("wirecell_ml.submit.database.BUSY_S", 1)
+        first = begun(Ledger(url))
+        with pytest.raises(LedgerUnavailable, match="idle-in-transaction timeout"), first.transaction():
+            proposed(Ledger(url).take("s"))
+        with pytest.raises(Superseded):
+            first.beat()
+        assert len(Ledger(url).units("s")) == 1
+
 
 @pytest.mark.parametrize(
     ("url", "said"),

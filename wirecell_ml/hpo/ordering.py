@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+import wirecell_ml.hpo.settings  # noqa: F401  (registers the types of configs/hpo.yaml)
 from wirecell_ml.cli import NO_GROUP
 from wirecell_ml.composing import Bases, group_options
 from wirecell_ml.errors import ConfigError, suggest

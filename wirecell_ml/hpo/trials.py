@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from wirecell_ml.hpo.trial import Trial
 from wirecell_ml.submit.ledger import Attempt, Unit
+from wirecell_ml.submit.site import Site
 from wirecell_ml.submit.status import price
 from wirecell_ml.submit.study import Study
 
@@ -24,10 +25,11 @@ def read_trials(study: Study) -> list[Trial]:
     attempts: dict[int, list[Attempt]] = defaultdict(list)
     for attempt in ledger.attempts(study.name):
         attempts[attempt.number].append(attempt)
-    return [with_attempts(trial_of(unit), attempts[unit.number], study) for unit in ledger.units(study.name)]
+    site = study.site
+    return [with_attempts(trial_of(unit), attempts[unit.number], site) for unit in ledger.units(study.name)]
 
 
-def with_attempts(trial: Trial, attempts: Sequence[Attempt], study: Study) -> Trial:
+def with_attempts(trial: Trial, attempts: Sequence[Attempt], site: Site) -> Trial:
     """Return a trial with the time and the cost of its attempts."""
     seconds = sum(attempt.run_seconds for attempt in attempts)
     return replace(
@@ -37,7 +39,7 @@ def with_attempts(trial: Trial, attempts: Sequence[Attempt], study: Study) -> Tr
         began=min((attempt.submitted for attempt in attempts if attempt.submitted), default=None),
         run_seconds=seconds,
         core_seconds=sum(attempt.core_seconds for attempt in attempts),
-        cost=price(seconds, study.site.resources, study.site.cost),
+        cost=price(seconds, site.resources, site.cost),
     )
 
 

@@ -74,7 +74,7 @@ EVENT = sql.Table(
 
 
 class LedgerUnavailable(Exception):  # noqa: N818  (a state of the world, which passes)
-    """The database does not answer; nothing was written, and the same call may succeed later."""
+    """The database does not answer; all of a transaction was written or nothing, and a later call may succeed."""
 
 
 def make_engine(url: str) -> Engine:
@@ -116,9 +116,17 @@ def postgresql_engine(url: sql.URL) -> Engine:
     """Return an engine for PostgreSQL; raises RunError where its driver is not installed."""
     url = url.set(drivername="postgresql+psycopg")
     try:
-        return sql.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+        engine = sql.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
     except ModuleNotFoundError as error:
         raise RunError("ledger: PostgreSQL needs the package psycopg: pip install 'wirecell_ml[postgresql]'") from error
+
+    @sql.event.listens_for(engine, "connect")
+    def connected(connection: Any, _: Any) -> None:
+        # a driver that hangs in a transaction would keep its successor out
+        connection.execute(f"SET idle_in_transaction_session_timeout = {BUSY_S * 1000}")
+        connection.commit()
+
+    return engine
 
 
 @contextmanager
