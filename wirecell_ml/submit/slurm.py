@@ -18,15 +18,10 @@ from wirecell_ml.submit.states import JobState
 TIMEOUT_S = 30  # of one Slurm command; a controller that is down lets them hang
 NAMES_AT_ONCE = 200  # in one squeue
 QUEUE_FORMAT = "%j|%F|%K|%T|%r"  # name, array, index, state, reason
-INHERITED = (
-    "HOME",
-    "USER",
-    "LANG",
-    "PATH",
-    "LD_LIBRARY_PATH",
-    "MODULEPATH",
-    "WIRECELL_ML_CACHE",
-)  # all else stays here
+INHERITED = (  # all else stays here; to name these to sbatch instead would make Slurm run a login shell for each job
+    *("HOME", "USER", "LANG", "PATH", "LD_LIBRARY_PATH", "MODULEPATH"),
+    *("SLURM_CONF", "WIRECELL_ML_CACHE"),
+)
 SILENT = re.compile(
     "contact slurm|timed out|connection refused|communication|connection failure|not connected|zero bytes|standby"
     "|try again|authentication",
@@ -153,7 +148,7 @@ class Slurm:
             return subprocess.run(  # noqa: S603
                 command,
                 input=text,
-                env=os.environ | self.site.environment,
+                env={name: os.environ[name] for name in INHERITED if name in os.environ} | self.site.environment,
                 capture_output=True,
                 text=True,
                 timeout=TIMEOUT_S,
@@ -186,7 +181,7 @@ def render(batch: Batch, site: Site) -> str:
         "--open-mode=append",
         "--requeue",
         f"--signal=B:USR1@{site.signal_s}",
-        f"--export={','.join(INHERITED)}",
+        "--export=ALL",  # of the little that sbatch itself is given
         *words(batch.resources, site),
         *(["--dependency=singleton"] if batch.alone else []),
     ]
