@@ -106,7 +106,8 @@ class Cluster:
 
     def order(self, folder: Path, name: str, *settings: str) -> Study:
         """Write a study of dummy units of one core that runs here."""
-        own = (f"site.environment.SLURM_CONF={self.conf}", "site.resources.cores=1")
+        calm = "site.policy.lease_s=20"  # a machine that has much else to do stops no heart for so long
+        own = (f"site.environment.SLURM_CONF={self.conf}", "site.resources.cores=1", calm)
         return order(folder, *own, *settings, name=name, site="slurm_local")
 
 
