@@ -153,7 +153,7 @@ def test_a_detached_driver_leaves_the_terminal_and_finishes(tmp_path: Path) -> N
 @pytest.mark.usefixtures("hpo")
 def test_the_driver_can_be_a_job_at_the_site(tmp_path: Path) -> None:
     said = start("study=dummies", "trials=3", *DUMMIES, "driver=job")
-    assert "the driver is job dummies-driver-" in said
+    assert "the driver is job dummies-driver at local" in said
     study = open_study("dummies", tmp_path / "sweeps")
     wait_for((study.folder / "report" / "best.yaml").exists)
     check_exactly_once(study, 3)
