@@ -18,13 +18,9 @@ A setting that is not in configs/hpo.yaml goes to the training of every trial. G
 files say what every setting means:
 """
 
-import logging
 import sys
-from collections.abc import Callable
 
 from wirecell_ml import cli
-from wirecell_ml.errors import RunError
-from wirecell_ml.submit.arguments import Arguments, parse
 
 OWN = [
     *("study", "folder", "ledger", "site", "driver", "dry_run", "takeover"),
@@ -37,9 +33,9 @@ GROUPS = ("search", "sampler", "pruner", "site")
 def main() -> None:
     """Run what the command line asks for."""
     from wirecell_ml.hpo import verbs
-    from wirecell_ml.submit.database import LedgerUnavailable
+    from wirecell_ml.submit.running import perform
 
-    actions: dict[str, Callable[[Arguments], None]] = {
+    actions = {
         "start": verbs.start,
         "status": verbs.status,
         "resume": verbs.resume,
@@ -49,12 +45,7 @@ def main() -> None:
         "report": verbs.report,
         "best": verbs.best,
     }
-    arguments = parse(sys.argv[1:], list(actions), "start", [*OWN, *FOLLOW_UP])
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        actions[arguments.verb](arguments)
-    except LedgerUnavailable as error:
-        raise RunError(f"the ledger does not answer: {error}. Start the database, or correct ledger=…") from error
+    perform(sys.argv[1:], actions, [*OWN, *FOLLOW_UP])
 
 
 if __name__ == "__main__":

@@ -10,13 +10,9 @@
 goes to the training. Groups, each a folder of configs/ whose files say what every setting means:
 """
 
-import logging
 import sys
-from collections.abc import Callable
 
 from wirecell_ml import cli
-from wirecell_ml.errors import RunError
-from wirecell_ml.submit.arguments import Arguments, parse
 
 OWN = ("study", "folder", "ledger", "site", "driver", "dry_run", "takeover")
 
@@ -24,20 +20,15 @@ OWN = ("study", "folder", "ledger", "site", "driver", "dry_run", "takeover")
 def main() -> None:
     """Run what the command line asks for."""
     from wirecell_ml.submit import single
-    from wirecell_ml.submit.database import LedgerUnavailable
+    from wirecell_ml.submit.running import perform
 
-    actions: dict[str, Callable[[Arguments], None]] = {
+    actions = {
         "start": single.start,
         "resume": single.resume,
         "drive": single.drive_on,
         "check": single.check_site,
     }
-    arguments = parse(sys.argv[1:], list(actions), "start", OWN)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        actions[arguments.verb](arguments)
-    except LedgerUnavailable as error:
-        raise RunError(f"the ledger does not answer: {error}. Start the database, or correct ledger=…") from error
+    perform(sys.argv[1:], actions, OWN)
 
 
 if __name__ == "__main__":

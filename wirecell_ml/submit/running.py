@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,9 @@ from rich.live import Live
 from rich.logging import RichHandler
 
 from wirecell_ml.errors import ConfigError, RunError, SubmitError
+from wirecell_ml.submit.arguments import Arguments, parse as parse_arguments
 from wirecell_ml.submit.backend import Refused, Unavailable, make_backend
+from wirecell_ml.submit.database import LedgerUnavailable
 from wirecell_ml.submit.driver import Driver
 from wirecell_ml.submit.following import new_lines, parse
 from wirecell_ml.submit.job import Batch, Job
@@ -33,6 +35,19 @@ from wirecell_ml.submit.study import Study, open_study
 
 SILENT_S = 60.0  # a driver elsewhere that said nothing for so long is dead
 REFRESH_S = 1.0  # between two pictures on a terminal
+
+
+def perform(words: Sequence[str], actions: Mapping[str, Callable[[Arguments], None]], own: Sequence[str]) -> None:
+    """Do what a command line asks for: one of ``actions``, "start" where it names none; ``own`` are our settings.
+
+    Raises RunError where the ledger does not answer.
+    """
+    arguments = parse_arguments(words, list(actions), "start", own)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        actions[arguments.verb](arguments)
+    except LedgerUnavailable as error:
+        raise RunError(f"the ledger does not answer: {error}. Start the database, or correct ledger=…") from error
 
 
 def run_here(study: Study, work: Work, make_source: Callable[[], Source], takeover: bool) -> bool:
