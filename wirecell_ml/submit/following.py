@@ -30,7 +30,7 @@ def read_progress(session: Session, number: int) -> list[tuple[int, float]]:
     lines, offset = new_lines(path, offset if path == before else 0)
     picture.read_to[number] = path, offset
     known = picture.progress.setdefault(number, {})
-    news = [point for line in lines if (point := parse(line, objective)) and str(point[0]) not in known]
+    news = [point for line in lines if (point := point_of(line, objective)) and str(point[0]) not in known]
     known.update({str(epoch): value for epoch, value in news})
     return news
 
@@ -47,7 +47,7 @@ def new_lines(path: Path, offset: int) -> tuple[list[str], int]:
     return text[:end].decode(errors="replace").splitlines(), offset + end
 
 
-def parse(line: str, objective: str) -> tuple[int, float] | None:
+def point_of(line: str, objective: str) -> tuple[int, float] | None:
     """Return epoch and objective of a line of progress, or None where it has none."""
     try:
         held = json.loads(line)

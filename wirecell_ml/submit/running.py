@@ -20,11 +20,11 @@ from rich.live import Live
 from rich.logging import RichHandler
 
 from wirecell_ml.errors import ConfigError, RunError, SubmitError
-from wirecell_ml.submit.arguments import Arguments, parse as parse_arguments
+from wirecell_ml.submit.arguments import Arguments, parse
 from wirecell_ml.submit.backend import Refused, Unavailable, make_backend
 from wirecell_ml.submit.database import LedgerUnavailable
 from wirecell_ml.submit.driver import Driver
-from wirecell_ml.submit.following import new_lines, parse
+from wirecell_ml.submit.following import new_lines, point_of
 from wirecell_ml.submit.job import Batch, Job
 from wirecell_ml.submit.ledger import Ledger, Superseded, Unit
 from wirecell_ml.submit.picture import Picture
@@ -42,7 +42,7 @@ def perform(words: Sequence[str], actions: Mapping[str, Callable[[Arguments], No
 
     Raises RunError where the ledger does not answer.
     """
-    arguments = parse_arguments(words, list(actions), "start", own)
+    arguments = parse(words, list(actions), "start", own)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         actions[arguments.verb](arguments)
@@ -189,7 +189,7 @@ def trouble(study: Study, driver: dict[str, Any] | None) -> str:
 def progress_of(study: Study, number: int, attempt: int) -> dict[str, float]:
     """Return the first objective of a unit after each epoch so far."""
     lines, _ = new_lines(study.order().box(number).progress(attempt), 0)
-    points = [parse(line, next(iter(study.objectives))) for line in lines]
+    points = [point_of(line, next(iter(study.objectives))) for line in lines]
     return {str(point[0]): point[1] for point in points if point}
 
 
