@@ -198,13 +198,13 @@ def epochs(study: Study, number: int) -> list[int]:
 
 
 def active(study: Study, num_epochs: int = 1) -> Callable[[], bool]:
-    """Return whether two units run and have each reported some epochs, as a question to be asked again."""
+    """Return whether two units run, which the driver knows, and have each reported some epochs, as a question."""
 
     def runs(number: int) -> bool:
         path = study.order().box(number).progress(1)
         return path.exists() and len(path.read_text().splitlines()) >= num_epochs
 
-    return lambda: runs(0) and runs(1)
+    return lambda: runs(0) and runs(1) and {str(one.state) for one in attempts(study)} == {"RUNNING"}
 
 
 def say(verb: str, study: Study, *settings: str) -> None:
