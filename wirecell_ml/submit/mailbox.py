@@ -13,6 +13,7 @@ units/000007/attempt-1/run-1.json why that start ended without a result
 import json
 import os
 import re
+import secrets
 import socket
 import sys
 import time
@@ -207,7 +208,7 @@ def printable(text: str) -> str:
 
 def replace(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old text or the new one, never half of it."""
-    written = path.with_name(f".{path.name}-{socket.gethostname()}-{os.getpid()}")
+    written = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     written.write_text(text)
     written.replace(path)
 
