@@ -23,6 +23,11 @@ from wirecell_ml import schema
 from wirecell_ml.cli import run, task
 from wirecell_ml.paths import shipped
 
+GROUPS = (
+    *("data", "detector", "evaluation", "experiment", "logger"),
+    *("model", "optimizer", "scheduler", "task", "trainer"),
+)
+
 
 def train(cfg: DictConfig) -> float:
     """Train one network, evaluate it, and return the monitored metric."""
@@ -43,11 +48,6 @@ def train(cfg: DictConfig) -> float:
 
 
 main = hydra.main(version_base="1.3", config_path=str(shipped("configs")), config_name="train")(task(train))
-
-GROUPS = (
-    *("data", "detector", "evaluation", "experiment", "logger"),
-    *("model", "optimizer", "scheduler", "task", "trainer"),
-)
 
 if __name__ == "__main__":
     run(main, GROUPS)

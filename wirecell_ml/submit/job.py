@@ -55,15 +55,10 @@ class Batch:
     @classmethod
     def of(cls, study: str, commands: Sequence[Sequence[str]], resources: Resources, folder: Path) -> "Batch":
         """Return a batch under a new name, its jobs in the order of ``commands``, each with its token as last word."""
-        name = batch_name(study)
+        name = f"{study[:NAME_CHARACTERS].rstrip('-')}-{secrets.token_hex(RANDOM_CHARACTERS // 2)}"
         tokens = [f"{name}-{index}" for index in range(len(commands))]
         jobs = tuple(Job(token, (*command, token)) for token, command in zip(tokens, commands, strict=True))
         return cls(name, jobs, resources, folder)
-
-
-def batch_name(study: str) -> str:
-    """Return a name that no batch has had."""
-    return f"{study[:NAME_CHARACTERS].rstrip('-')}-{secrets.token_hex(RANDOM_CHARACTERS // 2)}"
 
 
 def pieces(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
