@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from wirecell_ml import training
 from wirecell_ml.data.hdf5 import read_frame
 from wirecell_ml.errors import DataError
-from wirecell_ml.evaluation import evaluate_run
+from wirecell_ml.evaluating import evaluate_run
 from wirecell_ml.models.metrics import DEFINITIONS, Counts, count
 from wirecell_ml.paths import shipped
 from wirecell_ml.schema import EvaluateSettings, checked

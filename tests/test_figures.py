@@ -1,6 +1,7 @@
 """Facts about the figures: what is drawn, and what is said where there is nothing to draw."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -128,7 +129,7 @@ def test_training_curves_skip_what_a_row_leaves_blank(tmp_path: Path) -> None:
         {"epoch": "1", "train/loss": "0.5", "lr": "0.001"},
         {"epoch": "1", "val/loss": 0.4, "val/dice": 0.8},
     ]
-    figures.training_curves(tmp_path / "training.png", rows)
+    figures.training_curves(tmp_path / "training.png", rows, "val/dice", "max")
     assert is_picture(tmp_path / "training.png")
 
 
@@ -145,7 +146,7 @@ def test_metrics_by_category_draws_bars_in_both_colours(tmp_path: Path) -> None:
     [
         figures.efficiency_against_angle,
         figures.efficiency_against_purity,
-        figures.training_curves,
+        partial(figures.training_curves, metric="val/dice", mode="max"),
         figures.metrics_by_category,
     ],
 )

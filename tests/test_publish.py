@@ -2,18 +2,21 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from tests.conftest import Ended, Entry, WriteEvents
 from tests.test_bad_input import refused
-from wirecell_ml import publish
+from wirecell_ml import publish, publishing
 from wirecell_ml.deploy.card import read_card
 from wirecell_ml.models import zoo
 from wirecell_ml.paths import shipped
-from wirecell_ml.publishing import overview, page
+from wirecell_ml.publishing import HEADING, overview
+from wirecell_ml.roi_publishing import page
 
 ZOO = shipped("models")
 NAMES = sorted(zoo.read_index(ZOO))
@@ -38,7 +41,7 @@ def contents(folder: Path) -> dict[str, str | bytes]:
 def test_a_published_run_is_written_alike_again(
     write_events: WriteEvents, run_train: Entry, run_publish: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wirecell_ml.publishing.Options", lambda: publishing_options())
+    monkeypatch.setattr("wirecell_ml.roi_publishing.Options", lambda: publishing_options())
     write_events("0", range(6))
     assert run_train(f"hydra.run.dir={tmp_path / 'run'}", "logger=default", "evaluation.figures=true").status == 0
     ended = run_publish(f"run={tmp_path / 'run'}", "name=tiny")
@@ -64,6 +67,39 @@ def test_a_run_that_has_not_ended_is_refused(run_publish: Entry, tmp_path: Path)
 def test_an_empty_zoo_is_refused(run_publish: Entry, tmp_path: Path) -> None:
     (tmp_path / "zoo").mkdir()
     refused(run_publish(), "no published model here yet")
+
+
+@pytest.fixture
+def described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Copy the zoo, and return where the names of those that are described again go; measuring them takes minutes."""
+    shutil.copytree(ZOO, tmp_path / "zoo")
+    names: list[str] = []
+    monkeypatch.setattr("wirecell_ml.roi_publishing.describe", lambda entry, _: names.append(entry.name))
+    return names
+
+
+def test_only_what_is_asked_for_is_described_again(run_publish: Entry, described: list[str], tmp_path: Path) -> None:
+    assert run_publish(f"only=[{NAMES[1]}]").status == 0
+    assert described == [NAMES[1]]
+    assert (tmp_path / "zoo" / "README.md").read_text() == (ZOO / "README.md").read_text()
+    assert run_publish().status == 0
+    assert described[1:] == NAMES
+
+
+def test_to_ask_for_what_is_not_published_is_refused(run_publish: Entry, described: list[str]) -> None:
+    refused(run_publish("only=[roinet_psdp]"), "only: no published model 'roinet_psdp'. Did you mean 'roinet_pdsp'?")
+    assert described == []
+
+
+def test_networks_of_two_tasks_have_a_section_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = ModuleType("wirecell_ml.blob_publishing")
+    vars(other).update(TITLE="Others", overview=lambda _, names: f"What there is: {', '.join(names)}\n")
+    find = publishing.publishing_of
+    monkeypatch.setattr(publishing, "publishing_of", lambda path: other if path.parent.name == "a" else find(path))
+    text = overview(ZOO, ["a", *NAMES])
+    assert text.startswith(f"{HEADING}\n## Finding ROIs\n\n```python\n")
+    assert text.endswith("\n## Others\n\nWhat there is: a\n")
+    assert overview(ZOO, NAMES).removeprefix(HEADING) in text.replace("## Finding ROIs\n\n", "")
 
 
 def test_there_are_three_published_networks() -> None:

@@ -1,4 +1,4 @@
-"""Measure a trained network, always beside the traditional ROI finding on the same events.
+"""Measure a trained network; one that finds ROIs, always beside the traditional ROI finding on the same events.
 
   python -m wirecell_ml.evaluate run=runs/roinet_sample/DATE                       its test events
   python -m wirecell_ml.evaluate run=runs/… split=validation                       or others
@@ -21,7 +21,7 @@ from wirecell_ml.paths import shipped
 
 def evaluate(cfg: DictConfig) -> None:
     """Evaluate the best checkpoint of a run: metrics.json, a table and figures."""
-    from wirecell_ml.evaluation import evaluate_run  # here, since --help and --cfg need no torch
+    from wirecell_ml.evaluating import evaluate_run  # here, since --help and --cfg need no torch
 
     cfg = schema.checked(cfg, schema.EvaluateSettings)
     evaluate_run(Path(cfg.run), cfg, files=cfg.files, output=Path(cfg.output) if cfg.output else None)

@@ -13,20 +13,17 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import track
 
-from wirecell_ml import figures, report
-from wirecell_ml.build import build
+from wirecell_ml import report
 from wirecell_ml.data import RoiData
 from wirecell_ml.data.cache import load
 from wirecell_ml.data.dataset import Item, PlaneDataset
 from wirecell_ml.data.events import Event
 from wirecell_ml.data.particles import WireGeometry, label_tracks, read_tracks
 from wirecell_ml.data.split import Part
-from wirecell_ml.errors import DataError, RunError, suggest
+from wirecell_ml.errors import DataError, suggest
 from wirecell_ml.models import RoiTask
 from wirecell_ml.models.metrics import DEFINITIONS, Counts, Mask, count, ratio, roi_charge, summarize
 from wirecell_ml.provenance import git_commit
-from wirecell_ml.schema import checked, load_flat
-from wirecell_ml.training import build_task, load_checkpoint
 
 Image = NDArray[np.float32]
 STEEP_DEG = 80.0  # θxz above which a track is nearly along the drift, and traditional ROIs lose most of it
@@ -148,39 +145,16 @@ def track_pixels(
     ]
 
 
-def evaluate_run(
-    directory: Path, settings: DictConfig, files: Any = None, output: Path | None = None
+def evaluate(
+    task: RoiTask, data: RoiData, settings: DictConfig, cfg: DictConfig, name: str, folder: Path
 ) -> dict[str, Any]:
-    """Evaluate the best checkpoint of a run, write ``metrics.json`` and figures, print a table; return the metrics.
+    """Measure a network on the events that ``settings`` name, and write metrics, table and figures to ``folder``.
 
-    ``files`` are other data than the run's own, all of whose events are then measured.
+    ``cfg`` is the config that it was trained with, and ``name`` what the metrics call it.
     """
-    evaluator = load_run(directory, settings, files)
-    folder = output or directory / "evaluation"
-    metrics = evaluate(evaluator, directory.name, folder)
-    if settings.figures:
-        figures.training_curves(folder / "training.png", report.read_log(directory))
-    Console().print(f"metrics and figures: {folder}")
-    return metrics
-
-
-def evaluate(evaluator: Evaluator, name: str, folder: Path) -> dict[str, Any]:
-    """Measure a network on the events that its settings name, and write metrics, table and figures to ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    settings, part = evaluator.settings, evaluator.settings.split
-    items, events = evaluator.data.items(part), {event.key: event for event in evaluator.data.selected(part)}
-    if not items:
-        raise DataError(f"split={part}: the run has no such events. Known here: train, validation, test")
-    images = PlaneDataset(items, evaluator.data.target)
-    results, displayed = [], set()
-    for number in track(range(len(items)), "evaluating", console=Console(stderr=True)):
-        item = items[number]
-        probability = evaluator.probability(images, number)
-        results.append(evaluator.measure(item, events[item.key], probability))
-        if settings.figures and (item.category, item.plane) not in displayed:
-            displayed.add((item.category, item.plane))
-            report.draw_event(folder, evaluator.data, evaluator.threshold, item, events[item.key], probability)
-    metrics = collect(results, evaluator) | provenance(name, evaluator, part)
+    geometry = WireGeometry.from_numbers(**cfg.detector.wires) if cfg.detector.wires else None
+    evaluator = Evaluator(task, data, settings, geometry)
+    metrics = collect(measure_all(evaluator, folder), evaluator) | provenance(name, evaluator, settings.split)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     table = report.comparison(metrics)
     report.write_table(folder / "table.txt", table)
@@ -190,36 +164,20 @@ def evaluate(evaluator: Evaluator, name: str, folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def load_run(directory: Path, settings: DictConfig, files: Any) -> Evaluator:
-    """Return the trained network of a run with its data; raises RunError where there is none."""
-    path = directory / ".hydra" / "config.yaml"
-    if not path.is_file():
-        raise RunError(f"run={directory}: no run here, {path} is missing. Give the directory that the training wrote")
-    cfg = checked(load_flat(path))
-    task = build_task(cfg)
-    task.load_state_dict(load_checkpoint(directory / "best.ckpt")["state_dict"])
-    return make_evaluator(task, load_data(cfg, directory, files), settings, cfg)
-
-
-def make_evaluator(task: RoiTask, data: RoiData, settings: DictConfig, cfg: DictConfig) -> Evaluator:
-    """Return a trained network and the data that it is measured on; ``cfg`` is the config that it was trained with."""
-    geometry = WireGeometry.from_numbers(**cfg.detector.wires) if cfg.detector.wires else None
-    return Evaluator(task.eval().to("cuda" if torch.cuda.is_available() else "cpu"), data, settings, geometry)
-
-
-def load_data(cfg: DictConfig, directory: Path, files: Any) -> RoiData:
-    """Return the data of a run with the split it was trained with, or other files, all of them to test on."""
-    if files is not None:
-        cfg = cfg.copy()
-        cfg.data.files = files
-    data: RoiData = build(cfg.data)
-    if files is None:
-        data.use_split(directory / "split.json")
-    else:
-        data.test_on_all(directory / "split.json")
-    data.prepare_data()
-    data.setup()
-    return data
+def measure_all(evaluator: Evaluator, folder: Path) -> list[PlaneResult]:
+    """Return what was found in each plane of each event, and draw one event of each category."""
+    settings, part = evaluator.settings, evaluator.settings.split
+    items, events = evaluator.data.items(part), {event.key: event for event in evaluator.data.selected(part)}
+    images = PlaneDataset(items, evaluator.data.target)
+    results, displayed = [], set()
+    for number in track(range(len(items)), "evaluating", console=Console(stderr=True)):
+        item = items[number]
+        probability = evaluator.probability(images, number)
+        results.append(evaluator.measure(item, events[item.key], probability))
+        if settings.figures and (item.category, item.plane) not in displayed:
+            displayed.add((item.category, item.plane))
+            report.draw_event(folder, evaluator.data, evaluator.threshold, item, events[item.key], probability)
+    return results
 
 
 def collect(results: Sequence[PlaneResult], evaluator: Evaluator) -> dict[str, Any]:
@@ -300,9 +258,7 @@ def provenance(name: str, evaluator: Evaluator, part: Part) -> dict[str, Any]:
     return {
         "run": name,
         "commit": git_commit(),
-        "data_digest": data.digest(),
-        "split": part,
-        "events": sorted(event.key for event in data.selected(part)),
+        **data.identity(part),
         "threshold": evaluator.threshold,
         "matching": evaluator.settings.matching,
         "truth_threshold_electrons_per_tick": data.target.threshold,

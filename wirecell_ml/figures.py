@@ -119,8 +119,8 @@ def efficiency_against_purity(path: Path, scans: Sequence[Scan]) -> None:
         figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=len(legend))
 
 
-def training_curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Draw loss and Dice against epoch from the rows of a metrics CSV, blanks skipped."""
+def training_curves(path: Path, rows: Sequence[Mapping[str, Any]], metric: str, mode: str) -> None:
+    """Draw loss and ``metric``, best at its max or min, against epoch from the rows of a metrics CSV."""
     with figure_at(path, 11.0, 4.4) as figure:
         if not rows:
             return
@@ -128,11 +128,12 @@ def training_curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         _draw_series(left, rows, "train/loss", "training", alpha=0.45)
         _draw_series(left, rows, "val/loss", "validation")
         left.set_yscale("log")
-        epochs, dice = _draw_series(right, rows, "val/dice", "validation")
-        if np.isfinite(dice).any():
-            epoch, best = epochs[np.nanargmax(dice)], np.nanmax(dice)
-            right.plot(epoch, best, "o", color=NETWORK, label=f"best: {best:.3f} at epoch {epoch:g}")
-        for axes, name in ((left, "loss"), (right, "Dice")):
+        epochs, values = _draw_series(right, rows, metric, "validation")
+        if np.isfinite(values).any():
+            best = np.nanargmax(values) if mode == "max" else np.nanargmin(values)
+            label = f"best: {values[best]:.3f} at epoch {epochs[best]:g}"
+            right.plot(epochs[best], values[best], "o", color=NETWORK, label=label)
+        for axes, name in ((left, "loss"), (right, metric.rpartition("/")[2].replace("_", " ").capitalize())):
             axes.set(xlabel="epoch", ylabel=name)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             if axes.lines:

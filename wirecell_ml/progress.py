@@ -4,7 +4,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from wirecell_ml.errors import Diverged
 
-SHOWN = ("train/loss", "val/loss", "val/dice")
-
 
 class TrainingProgress(Callback):
-    """Show epoch, step, speed, time left and the newest metrics."""
+    """Show epoch, step, speed, time left and the newest of the ``shown`` metrics."""
 
-    def __init__(self) -> None:
+    def __init__(self, shown: Sequence[str]) -> None:
+        self.shown = list(dict.fromkeys(shown))
         self.console = Console(file=sys.stderr)
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -49,25 +48,24 @@ class TrainingProgress(Callback):
         """Move the bar by a step."""
         if trainer.is_global_zero:
             epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            self.bar.update(self.task, completed=trainer.global_step, description=epoch, metrics=metrics_text(trainer))
+            metrics = metrics_text(trainer, self.shown)
+            self.bar.update(self.task, completed=trainer.global_step, description=epoch, metrics=metrics)
 
     def on_train_epoch_end(self, trainer: Trainer, _: LightningModule) -> None:
         """Print a line where there is no terminal to draw on."""
         if trainer.is_global_zero and self.bar.disable:
-            elapsed = time.monotonic() - self.began
-            self.console.print(
-                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {elapsed:.0f} s  {metrics_text(trainer)}"
-            )
+            elapsed, metrics = time.monotonic() - self.began, metrics_text(trainer, self.shown)
+            self.console.print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {elapsed:.0f} s  {metrics}")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         """Leave the terminal as it was."""
         self.bar.stop()
 
 
-def metrics_text(trainer: Trainer) -> str:
-    """Return the newest metrics, for people."""
+def metrics_text(trainer: Trainer, shown: Sequence[str]) -> str:
+    """Return the newest of the ``shown`` metrics, for people."""
     metrics = trainer.callback_metrics
-    return "  ".join(f"{name} {float(metrics[name]):.4f}" for name in SHOWN if name in metrics)
+    return "  ".join(f"{name} {float(metrics[name]):.4f}" for name in shown if name in metrics)
 
 
 class ProgressFile(Callback):

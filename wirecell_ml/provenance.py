@@ -29,7 +29,8 @@ def config_digest(cfg: DictConfig) -> str:
     settings: Any = OmegaConf.to_container(cfg)
     for name in ("resume", "evaluate", "latency"):
         del settings[name]
-    del settings["data"]["files"], settings["data"]["cache"]
+    for name in ("files", "cache"):
+        settings["data"].pop(name, None)
     return digest(settings)
 
 

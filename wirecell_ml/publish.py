@@ -3,6 +3,7 @@
   python -m wirecell_ml.publish files=/path/to/roi                                all of models/, again
   python -m wirecell_ml.publish files=/path/to/roi run=runs/mine/DATE name=mine   with a run of yours
   python -m wirecell_ml.publish files=… run=… name=mine zoo=~/my_zoo              in a zoo of your own
+  python -m wirecell_ml.publish files=… "only=[mine,yours]"                       those of these events, again
 
 Settings, with their meanings, are in configs/deploy/publish.yaml; it has no groups.
 """
@@ -23,7 +24,7 @@ def publish(cfg: DictConfig) -> None:
 
     cfg = schema.checked(cfg, schema.PublishSettings)
     folder = Path(cfg.zoo).expanduser() if cfg.zoo else shipped("models")
-    publishing.publish(cfg.files, folder, Path(cfg.run) if cfg.run else None, cfg.name)
+    publishing.publish(cfg.files, folder, Path(cfg.run) if cfg.run else None, cfg.name, cfg.only)
 
 
 main = hydra.main(version_base="1.3", config_path=str(shipped("configs") / "deploy"), config_name="publish")(

@@ -16,15 +16,20 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from wirecell_ml.build import build
 from wirecell_ml.cli import explain, one_line
-from wirecell_ml.data import RoiData
+from wirecell_ml.data.event_data import Trial
 from wirecell_ml.errors import ConfigError, WireCellMLError
-from wirecell_ml.models import RoiTask
+from wirecell_ml.models import Task
 from wirecell_ml.schema import checked, load_flat
-from wirecell_ml.training import build_task, check_config, check_monitor, count_parameters, quiet_lightning
+from wirecell_ml.training import (
+    build_data,
+    build_task,
+    check_config,
+    check_monitor,
+    count_parameters,
+    quiet_lightning,
+)
 
-SIDE = 16  # channels and slices of the image that goes through the network
 STEPS = 100  # that the schedule is told of
 
 
@@ -68,30 +73,26 @@ def rehearse(path: Path) -> Rehearsal:
 def rehearse_config(cfg: DictConfig) -> Rehearsal:
     """Return what a training will report."""
     check_config(cfg)
-    data: RoiData = build(cfg.data)
+    data = build_data(cfg)
     data.events()
     task = build_task(cfg)
     check_monitor(cfg, task)
-    try_step(cfg, task)
+    try_step(cfg, task, data.trial())
     try_optimizer(cfg, task)
     names = [*task.metrics, "parameters", *(["latency_s"] if cfg.latency else [])]
     return Rehearsal(names, count_parameters(task.model))
 
 
-def try_step(cfg: DictConfig, task: RoiTask) -> None:
-    """Raise ConfigError unless the network takes an image of all tags and the loss takes its answer."""
-    image, target = torch.zeros(1, len(cfg.data.tags), SIDE, SIDE), torch.zeros(1, 1, SIDE, SIDE)
+def try_step(cfg: DictConfig, task: Task, trial: Trial) -> None:
+    """Raise ConfigError unless the network takes what the data give and the loss takes its answer."""
     try:
         with torch.inference_mode():
-            task.eval().loss(task.logits(image), target)
+            task.eval().batch_loss(trial.batch)
     except Exception as error:  # whatever a stranger's network raises
-        raise ConfigError(
-            f"model: {cfg.model._target_} and the loss do not take an image of {len(cfg.data.tags)} tags, "
-            f"{SIDE} channels and {SIDE} slices: {error}"
-        ) from error
+        raise ConfigError(f"model: {cfg.model._target_} and the loss do not take {trial.text}: {error}") from error
 
 
-def try_optimizer(cfg: DictConfig, task: RoiTask) -> None:
+def try_optimizer(cfg: DictConfig, task: Task) -> None:
     """Raise ConfigError unless optimizer and schedule can be made, as a learning rate below zero cannot."""
     try:
         task.make_scheduler(task.make_optimizer(params=task.parameters()), STEPS)

@@ -1,7 +1,5 @@
 """The table and the pictures of an evaluation."""
 
-import csv
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,15 +101,3 @@ def scan(metrics: dict[str, Any], plane: str, level: str, threshold: float) -> f
         traditional.get(efficiency, np.nan),
         traditional.get(purity, np.nan),
     )
-
-
-def read_log(directory: Path) -> list[dict[str, str]]:
-    """Return the rows of a run's CSV logs; steps that were done again after a resume count once."""
-    rows: dict[tuple[str, bool], dict[str, str]] = {}
-    versions = defaultdict(list)
-    for path in directory.glob("csv/version_*/metrics.csv"):
-        versions[int(path.parent.name.removeprefix("version_"))].append(path)
-    for version in sorted(versions):
-        for row in csv.DictReader(versions[version][0].read_text().splitlines()):
-            rows[row["step"], bool(row.get("val/loss"))] = row
-    return list(rows.values())

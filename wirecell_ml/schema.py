@@ -55,7 +55,7 @@ class Evaluation:
     """What is measured on events that the training never saw."""
 
     split: str = "test"  # train, validation or test
-    threshold: float | None = None  # of the ROI probability; null: the task's own
+    threshold: float | None = None  # of the probability; null: the task's own
     matching: str = "exact"  # exact, or published: the off-by-one window and per-image averages of arXiv:2007.12743
     scan: list[float] = field(default_factory=list)  # thresholds of the efficiency-purity curves
     angle_edges_deg: list[float] = field(default_factory=list)  # bins of theta_xz
@@ -75,7 +75,7 @@ class TrainSettings:
     monitor_mode: str = "max"  # max or min
     resume: str | None = None  # run directory to continue
     evaluate: bool = True  # on the test events, at the end
-    latency: bool = False  # time one whole plane on one CPU thread at the end, and write it to summary.json
+    latency: bool = False  # time one whole image or event on one CPU thread at the end, for summary.json
     detector: Detector = field(default_factory=Detector)
     data: Any = None
     model: Any = None
@@ -136,6 +136,7 @@ class PublishSettings:
     run: str | None = None  # run to publish first; null: none
     name: str | None = None  # that it is published under; null: the name of the run
     zoo: str | None = None  # folder of the published models; null: models/ of this checkout
+    only: list[str] | None = None  # names of those to measure again, where files are their events alone; null: all
 
 
 @dataclass

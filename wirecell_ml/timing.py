@@ -1,4 +1,4 @@
-"""How long a network takes for one image."""
+"""How long a network takes for one image, or whatever else it is given."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,18 +6,17 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor
 
 
-def fastest(network: Callable[[Tensor], Any], image: Tensor, calls: int = 3) -> float:
+def fastest(network: Callable[[Any], Any], given: Any, calls: int = 3) -> float:
     """Return the seconds of the fastest of some calls; call it once before, since the first one also prepares."""
-    return min(seconds(network, image) for _ in range(calls))
+    return min(seconds(network, given) for _ in range(calls))
 
 
-def seconds(network: Callable[[Tensor], Any], image: Tensor) -> float:
-    """Return how many seconds a network takes for an image."""
+def seconds(network: Callable[[Any], Any], given: Any) -> float:
+    """Return how many seconds a network takes for what it is given."""
     began = perf_counter()
-    network(image)
+    network(given)
     return perf_counter() - began
 
 

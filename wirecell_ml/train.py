@@ -6,7 +6,7 @@
   python -m wirecell_ml.train data.augmentation.noise=0            without one augmentation
   python -m wirecell_ml.train experiment=dnnroi_unet_pdsp          a published configuration
   python -m wirecell_ml.train resume=runs/roinet_sample/DATE       go on where a run stopped
-  python -m wirecell_ml.train --config-dir ~/my_configs model=mine your own network
+  python -m wirecell_ml.train --config-dir ~/my_configs model=mine your own network; or data=, task= of your own, too
   python -m wirecell_ml.train -m optimizer.lr=1e-3,1e-2            one training for each value
   python -m wirecell_ml.train --cfg job                            show every setting and stop
 
@@ -31,19 +31,18 @@ GROUPS = (
 
 def train(cfg: DictConfig) -> float:
     """Train one network, evaluate it, and return the monitored metric."""
-    from wirecell_ml import training  # here, since torch takes seconds that --help and --cfg need not wait for
-    from wirecell_ml.evaluation import evaluate_run
+    from wirecell_ml import evaluating, resuming, training  # here, since --help and --cfg need no torch
 
     directory = Path(cfg.resume or HydraConfig.get().runtime.output_dir)
     if cfg.resume:
-        cfg = training.continued(directory, HydraConfig.get().overrides.task)
+        cfg = resuming.continued(directory, HydraConfig.get().overrides.task)
     cfg = schema.checked(cfg)
     fit = training.prepare(cfg, directory)
     best = fit.start()
     if fit.trainer.is_global_zero:
         fit.summarize(latency=cfg.latency)
         if cfg.evaluate:
-            evaluate_run(directory, cfg.evaluation)
+            evaluating.evaluate_trained(fit.task, directory, cfg.evaluation)
     return best
 
 

@@ -4,7 +4,6 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,31 +17,21 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from wirecell_ml.build import build, check
-from wirecell_ml.data import RoiData
-from wirecell_ml.data.split import PARTS
-from wirecell_ml.errors import ConfigError, RunError, suggest
-from wirecell_ml.models import RoiTask
+from wirecell_ml.build import build, check, locate
+from wirecell_ml.data import EventData
+from wirecell_ml.errors import ConfigError, suggest
+from wirecell_ml.models import Task
 from wirecell_ml.progress import ProgressFile, StopWhenDiverged, TrainingProgress, read_progress
 from wirecell_ml.provenance import record
-from wirecell_ml.schema import load_flat
+from wirecell_ml.resuming import last_checkpoint
 from wirecell_ml.seeds import derive_seed
 from wirecell_ml.signals import CheckpointOnSignal
 from wirecell_ml.timing import fastest, threads_set
 
 log = logging.getLogger(__name__)
 
-MAY_CHANGE = (  # in a resumed run
-    "trainer.",
-    "evaluation.",
-    "data.files",
-    "data.cache",
-    "data.num_workers",
-    "resume",
-    "evaluate",
-    "latency",
-)
 PROGRESS, SUMMARY = "progress.jsonl", "summary.json"  # in the run directory, for whoever follows the training
+NUM_SHOWN = 3  # of a task's metrics: the losses, and the one that matters most
 
 
 @dataclass(frozen=True)
@@ -50,8 +39,8 @@ class Fit:
     """A training that is ready to start."""
 
     trainer: Trainer
-    task: RoiTask
-    data: RoiData
+    task: Task
+    data: EventData[Any, Any]
     checkpoint: ModelCheckpoint
     resume_from: Path | None
 
@@ -112,7 +101,7 @@ def prepare(cfg: DictConfig, directory: Path) -> Fit:
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
-    trainer = build_trainer(cfg, directory, [checkpoint])
+    trainer = build_trainer(cfg, task, directory, [checkpoint])
     if trainer.is_global_zero:
         introduce(task, data, trainer)
         record(new_file(directory, "provenance"), cfg, data.digest(), threads=torch.get_num_threads())
@@ -123,14 +112,12 @@ def check_config(cfg: DictConfig) -> None:
     """Raise ConfigError for whatever is wrong with a config that shows before its parts are built."""
     for section in ("data", "model", "task", "optimizer", "scheduler", "logger"):
         check(cfg[section])
-    charge_tag = cfg.evaluation.charge_tag
-    if charge_tag not in (None, *cfg.data.tags):
-        raise ConfigError(
-            f"evaluation.charge_tag: '{charge_tag}' is not among data.tags.{suggest(charge_tag, cfg.data.tags)}"
-        )
+    kind = locate(cfg.task)
+    if isinstance(kind, type) and issubclass(kind, Task):
+        kind.check_config(cfg)
 
 
-def check_monitor(cfg: DictConfig, task: RoiTask) -> None:
+def check_monitor(cfg: DictConfig, task: Task) -> None:
     """Raise ConfigError if the task does not log the metric that decides which epoch is the best."""
     if cfg.monitor not in task.metrics:
         raise ConfigError(f"monitor: '{cfg.monitor}' is not logged.{suggest(cfg.monitor, task.metrics)}")
@@ -142,10 +129,9 @@ def new_file(directory: Path, name: str) -> Path:
     return directory / (f"{name}-{number}.json" if number > 1 else f"{name}.json")
 
 
-def introduce(task: RoiTask, data: RoiData, trainer: Trainer) -> None:
+def introduce(task: Task, data: EventData[Any, Any], trainer: Trainer) -> None:
     """Say what is about to be trained, on what."""
-    parts = ", ".join(f"{len(getattr(data.split, part))} {part}" for part in PARTS)
-    log.info("%d events: %s; planes %s", len(data.summaries), parts, ", ".join(data.layout.planes))
+    log.info("%s", data.describe())
     log.info("%s, %s parameters", type(task.model).__name__, f"{count_parameters(task.model):,}")
     log.info("%d %s, %s", trainer.num_devices, trainer.accelerator.__class__.__name__, trainer.precision)
 
@@ -155,17 +141,17 @@ def count_parameters(network: nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters())
 
 
-def latency_s(task: RoiTask, data: RoiData) -> float:
-    """Return the seconds that a whole plane image takes on one CPU thread; the task stays on the CPU."""
-    network, image = task.cpu().eval(), data.dataset("validation")[0].images[None]
+def latency_s(task: Task, data: EventData[Any, Any]) -> float:
+    """Return the seconds that the example of the data takes on one CPU thread; the task stays on the CPU."""
+    network, example = task.cpu().eval(), data.example()
     with torch.inference_mode(), threads_set(1):
-        network(image)
-        return fastest(network, image)
+        network(example)
+        return fastest(network, example)
 
 
-def prepare_data(cfg: DictConfig, directory: Path) -> RoiData:
+def prepare_data(cfg: DictConfig, directory: Path) -> EventData[Any, Any]:
     """Return the data of a run, read, checked and split; a run keeps the split it began with in ``split.json``."""
-    data: RoiData = build(cfg.data)
+    data = build_data(cfg)
     kept = directory / "split.json"
     if kept.exists():
         data.use_split(kept)
@@ -176,14 +162,25 @@ def prepare_data(cfg: DictConfig, directory: Path) -> RoiData:
     return data
 
 
-def build_task(cfg: DictConfig) -> RoiTask:
+def build_data(cfg: DictConfig, files: Any = None) -> EventData[Any, Any]:
+    """Return the data of a config, of other ``files`` if some are given; nothing of them is read yet."""
+    node = cfg.data if files is None else OmegaConf.merge(cfg.data, {"files": files})
+    data = build(node)
+    if not isinstance(data, EventData):
+        raise ConfigError(f"data: {cfg.data._target_} is no wirecell_ml.data.EventData, which every training reads")
+    return data
+
+
+def build_task(cfg: DictConfig) -> Task:
     """Return the task of a config with its network, its weights not yet trained."""
     parts = {"optimizer": build(cfg.optimizer), "scheduler": build(cfg.scheduler)}
-    task: RoiTask = build(cfg.task, model=build(cfg.model), **parts)
+    task = build(cfg.task, model=build(cfg.model), **parts)
+    if not isinstance(task, Task):
+        raise ConfigError(f"task: {cfg.task._target_} is no wirecell_ml.models.Task, which every training is of")
     return task
 
 
-def build_trainer(cfg: DictConfig, directory: Path, callbacks: list[Callback]) -> Trainer:
+def build_trainer(cfg: DictConfig, task: Task, directory: Path, callbacks: list[Callback]) -> Trainer:
     """Return the Lightning trainer that the settings describe."""
     settings, loggers = cfg.trainer, [node for node in cfg.logger.values() if node]
     callbacks = [
@@ -193,7 +190,7 @@ def build_trainer(cfg: DictConfig, directory: Path, callbacks: list[Callback]) -
         CheckpointOnSignal(directory / "last.ckpt"),
     ]
     if settings.progress:
-        callbacks.append(TrainingProgress())
+        callbacks.append(TrainingProgress((*task.metrics[:NUM_SHOWN], cfg.monitor)))
     try:
         return make_trainer(settings, directory, callbacks, [build(node, save_dir=directory) for node in loggers])
     except (MisconfigurationException, ValueError) as error:
@@ -234,65 +231,6 @@ def precision(wanted: str, accelerator: str) -> Any:
     else:
         able = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
     return "bf16-mixed" if able else "32-true"
-
-
-def continued(directory: Path, overrides: Sequence[str]) -> DictConfig:
-    """Return the config of the run in ``directory``, changed by those ``overrides`` that may change in a resumed run.
-
-    Raises RunError where there is no run, and ConfigError for an override that would make it another run.
-    """
-    path = directory / ".hydra" / "config.yaml"
-    if not path.is_file():
-        raise RunError(
-            f"resume={directory}: no run here, {path} is missing. Give the directory that the training wrote"
-        )
-    cfg = load_flat(path)
-    for override in overrides:
-        name, _, value = override.lstrip("+").partition("=")
-        if not name.startswith(MAY_CHANGE):
-            raise ConfigError(
-                f"resume goes on with the run's own settings, and '{override}' would make it another run. "
-                f"Leave it out, or start a new run. These may change: {', '.join(MAY_CHANGE)}"
-            )
-        if name == "trainer.max_epochs" and cfg.scheduler._target_.endswith("one_cycle"):
-            raise ConfigError(
-                f"{override}: the one_cycle schedule of this run has its end; begin with scheduler=constant"
-            )
-        OmegaConf.update(cfg, name, OmegaConf.create(f"value: {value}").value)
-    OmegaConf.save(OmegaConf.merge(cfg, {"resume": None}), path)
-    return cfg
-
-
-def last_checkpoint(cfg: DictConfig, task: RoiTask) -> Path | None:
-    """Return the checkpoint to go on from, if the run is resumed; raises RunError where it does not fit the network."""
-    if not cfg.resume:
-        return None
-    path = Path(cfg.resume) / "last.ckpt"
-    if not path.is_file():
-        raise RunError(f"resume={cfg.resume}: no last.ckpt, the run ended before its first epoch did. Start a new run")
-    held = load_checkpoint(path)["state_dict"]
-    mine = task.state_dict()
-    different = sorted(name for name in held.keys() | mine.keys() if shape(held, name) != shape(mine, name))
-    if different:
-        raise RunError(
-            f"{path} is of another model than {type(task.model).__name__} as configured here: {len(different)} of its "
-            f"weights differ, '{different[0]}' for one. Resume with the model that the run began with"
-        )
-    return path
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Return what a checkpoint holds, code excluded."""
-    try:
-        held: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise RunError(f"{path}: not a checkpoint of ours, or damaged ({str(error).splitlines()[0]})") from error
-    return held
-
-
-def shape(weights: dict[str, torch.Tensor], name: str) -> torch.Size | None:
-    """Return the shape of a weight, or None if there is no such weight."""
-    return weights[name].shape if name in weights else None
 
 
 def quiet_lightning() -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from wirecell_ml.data import Augmentation, RoiData
 from wirecell_ml.data.cache import load
-from wirecell_ml.data.dataset import Batch, Draw, EpochSampler, PlaneDataset, collate
+from wirecell_ml.data.dataset import Batch, PlaneDataset, collate
+from wirecell_ml.data.sampling import Draw, EpochSampler
 
 
 def epoch(sampler: EpochSampler, number: int = 0) -> list[Draw]:

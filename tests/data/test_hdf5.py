@@ -2,7 +2,9 @@
 
 import random
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -12,9 +14,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from tests.reading import ReaderContract
+from wirecell_ml.data import container
+from wirecell_ml.data.contents import Contents
+from wirecell_ml.data.formats import Format
 from wirecell_ml.data.frame import Frame
-from wirecell_ml.data.hdf5 import Orientation, idents, read_frame, tags, write_frame
+from wirecell_ml.data.hdf5 import FORMAT, Orientation, idents, read, read_frame, tags, widened, write, write_frame
+from wirecell_ml.data.source import Source
 from wirecell_ml.errors import DataError
+from wirecell_ml.paths import shipped
 
 CUTS = 20  # places where a file is cut short
 FLOATS = arrays(np.float32, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.floats(width=32))
@@ -22,6 +30,20 @@ FLOATS = arrays(np.float32, st.tuples(st.integers(1, 12), st.integers(1, 12)), e
 
 def frame_of(samples: NDArray[np.float32]) -> Frame:
     return Frame(samples, np.arange(100, 100 + len(samples), dtype=np.int32), -250_000.0, 500.0)
+
+
+class TestContract(ReaderContract):
+    def format(self) -> Format:
+        return FORMAT
+
+    def events(self) -> list[Contents]:
+        real, adc = np.arange(24, dtype=np.float32).reshape(4, 6), np.arange(-9, 9, dtype=np.int16).reshape(2, 9)
+        return [
+            Contents(-2, frames={"*": replace(frame_of(real[:2]), samples=adc, tbin=-7)}),
+            Contents(3, frames={"gauss0": frame_of(real * np.nan), "loose_lf0": frame_of(real[1:, :5])}),
+            Contents(20, frames={"label": replace(frame_of(real[:2]), samples=adc.astype(np.int8))}),
+            Contents(100, frames={"empty": frame_of(real[:, :0])}),
+        ]
 
 
 def write_old(path: Path, ident: int, tag: str, frame: Frame) -> None:
@@ -161,3 +183,142 @@ def test_a_wrong_byte_is_never_another_error(frame: Frame, tmp_path: Path) -> No
         except DataError:
             refused += 1
     assert 10 < refused < 300
+
+
+def one_event(path: Path) -> Contents:
+    (event,) = read(Source.of(path))
+    return event
+
+
+@pytest.mark.parametrize(
+    ("written", "held"), [("i2", "int16"), ("i1", "int8"), ("f2", "float32"), ("f8", "float32"), (">f4", "float32")]
+)
+def test_digitized_frames_keep_their_type_in_contents(written: str, held: str, frame: Frame, tmp_path: Path) -> None:
+    samples = np.arange(240).reshape(30, 8).astype(written)
+    write_frame(tmp_path / "one.h5", 0, "gauss0", frame)
+    with h5py.File(tmp_path / "one.h5", "a") as file:
+        del file["0/frame_gauss0"]
+        file["0/frame_gauss0"] = samples
+    kept = one_event(tmp_path / "one.h5").frames["gauss0"].samples
+    assert kept.dtype.name == held
+    np.testing.assert_array_equal(kept, samples.T)
+    assert read_frame(tmp_path / "one.h5", 0, "gauss0").samples.dtype == np.float32
+
+
+@settings(max_examples=40, deadline=None)
+@given(halves=arrays(np.float16, st.tuples(st.integers(0, 5), st.integers(0, 40_000))))
+def test_half_floats_are_widened_as_numpy_does(halves: NDArray[np.float16]) -> None:
+    np.testing.assert_array_equal(widened(halves), halves.astype(np.float32))
+
+
+def test_a_double_beyond_single_precision_is_infinite(frame: Frame, tmp_path: Path) -> None:
+    write_frame(tmp_path / "one.h5", 0, "gauss0", frame)
+    with h5py.File(tmp_path / "one.h5", "a") as file:
+        del file["0/frame_gauss0"]
+        file["0/frame_gauss0"] = np.full((8, 30), 1e300)
+    assert np.isinf(one_event(tmp_path / "one.h5").frames["gauss0"].samples).all()
+
+
+def test_events_come_in_the_order_of_their_numbers(frame: Frame, tmp_path: Path) -> None:
+    for ident in (10, 9, 100, -1):
+        write_frame(tmp_path / "one.h5", ident, "gauss0", frame)
+    assert [event.ident for event in read(Source.of(tmp_path / "one.h5"))] == [-1, 9, 10, 100]
+
+
+def test_the_frames_of_the_published_layout_are_read() -> None:
+    sample_file = shipped("data") / "g4-rec-0.h5"
+    events = list(read(Source.of(sample_file)))
+    assert [event.ident for event in events] == idents(sample_file)
+    for event in events[:2]:
+        for tag, frame in event.frames.items():
+            assert_same(frame, read_frame(sample_file, event.ident, tag))
+        assert len(event.frames) == len(tags(sample_file, event.ident)) >= 3
+
+
+def test_a_written_file_is_compressed_in_todays_orientation(frame: Frame, tmp_path: Path) -> None:
+    write(tmp_path / "one.h5", [Contents(4, frames={"gauss0": frame})])
+    with h5py.File(tmp_path / "one.h5") as file:
+        samples = file["4/frame_gauss0"]
+        assert (samples.shape, samples.dtype.str) == ((8, 30), "<f4")
+        assert (samples.compression, samples.shuffle) == ("gzip", True)
+        assert (file["4/channels_gauss0"].dtype.str, file["4/tickinfo_gauss0"].dtype.str) == ("<i4", "<f8")
+
+
+def lose(name: str, held: Any) -> Any:
+    """Return a change of a file that puts something else in the place of a dataset."""
+
+    def change(file: h5py.File) -> None:
+        del file[f"0/{name}"]
+        if held is not None:
+            file[f"0/{name}"] = held
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lose("channels_gauss0", None), "event 0: no dataset 'channels_gauss0'"),
+        (lose("channels_gauss0", np.zeros(8)), "'channels_gauss0' holds float64"),
+        (
+            lose("channels_gauss0", np.arange(8) << 40),
+            "'channels_gauss0' has shape (8,); expected (channel,) idents of 32",
+        ),
+        (lose("channels_gauss0", np.zeros((8, 1), np.int32)), "'channels_gauss0' has shape (8, 1)"),
+        (lose("tickinfo_gauss0", np.zeros(2)), "tickinfo has shape (2,); expected (3,)"),
+        (lose("tickinfo_gauss0", np.zeros(3)), "tickinfo is [0.0, 0.0, 0.0]"),
+        (lose("tickinfo_gauss0", np.array([0, np.inf, 0])), "tickinfo is [0.0, inf, 0.0]"),
+        (lose("frame_gauss0", h5py.ExternalLink("other.h5", "/a")), "'frame_gauss0' is a link to elsewhere"),
+        (lose("frame_gauss0", h5py.SoftLink("/0/frame_gauss0")), "'frame_gauss0' is a link to elsewhere"),
+        (lambda file: file.move("0", "zero"), "no event in it; expected groups named by their idents"),
+    ],
+)
+def test_events_that_are_no_frames_are_refused(change: Any, fault: str, frame: Frame, tmp_path: Path) -> None:
+    write_frame(tmp_path / "one.h5", 0, "gauss0", frame)
+    with h5py.File(tmp_path / "one.h5", "a") as file:
+        change(file)
+    with pytest.raises(DataError) as refused:
+        one_event(tmp_path / "one.h5")
+    assert fault in str(refused.value)
+
+
+def test_one_dataset_under_many_names_is_not_read_without_end(
+    frame: Frame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_frame(tmp_path / "one.h5", 0, "gauss0", frame)
+    with h5py.File(tmp_path / "one.h5", "a") as file:
+        for tag in range(9):
+            for kind in ("frame", "channels", "tickinfo"):
+                file[f"0/{kind}_{tag}"] = file[f"0/{kind}_gauss0"]
+    monkeypatch.setattr(container, "MOST_BYTES", 5000)
+    with pytest.raises(DataError, match="event 0 has more than 5000 bytes; at most these are read"):
+        one_event(tmp_path / "one.h5")
+
+
+@pytest.mark.parametrize(
+    ("frames", "fault"),
+    [
+        ({"a/b": (2, 3)}, "event 1: tag 'a/b' cannot be written"),
+        ({"a\nb": (2, 3)}, "event 1: tag .* cannot be written"),
+        ({"gauss0": (3, 3)}, "event 1: the frame 'gauss0' is square"),
+    ],
+)
+def test_a_frame_that_could_not_be_read_back_is_not_written(
+    frames: dict[str, tuple[int, int]], fault: str, tmp_path: Path
+) -> None:
+    held = {tag: frame_of(np.zeros(shape, np.float32)) for tag, shape in frames.items()}
+    with pytest.raises(DataError, match=fault):
+        write(tmp_path / "one.h5", [Contents(1, frames=held)])
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("events", "fault"),
+    [
+        ([Contents(1), Contents(1)], "event 1 comes twice"),
+        ([Contents(1, masks={"bad": np.zeros((1, 3), np.int32)})], "event 1 holds masks; expected frames"),
+    ],
+)
+def test_events_that_could_not_be_read_back_are_not_written(events: list[Contents], fault: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=fault):
+        write(tmp_path / "one.h5", events)

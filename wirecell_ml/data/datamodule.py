@@ -1,41 +1,29 @@
 """The data of a ROI training: from files to batches, the same on every machine."""
 
-import hashlib
-import json
-import logging
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch import Tensor
 
 from wirecell_ml.data.augment import Augmentation
 from wirecell_ml.data.cache import PlaneCache, Summary
 from wirecell_ml.data.checks import check_data
-from wirecell_ml.data.dataset import Batch, Draw, EpochSampler, Item, PlaneDataset, Target, collate
+from wirecell_ml.data.dataset import Batch, Item, PlaneDataset, Target, collate
+from wirecell_ml.data.event_data import EventData, SplitSettings, Trial
 from wirecell_ml.data.events import Event, PairBy, find_events
 from wirecell_ml.data.hdf5 import Orientation
 from wirecell_ml.data.planes import Layout
-from wirecell_ml.data.split import Part, Split, check_split, check_unseen, load_digests, load_split, split_events
+from wirecell_ml.data.split import Part
 from wirecell_ml.errors import ConfigError, suggest
 
-log = logging.getLogger(__name__)
+TRIAL_SIDE = 16  # channels and slices
 
 
-@dataclass(frozen=True)
-class SplitSettings:
-    """How the events are divided: by rule, or as a file says."""
-
-    validation: float  # number of events, or a fraction if below 1
-    test: float
-    seed: int
-    file: str | None = None  # split.json of another run; null: by rule
-
-
-class RoiData(LightningDataModule):
+class RoiData(EventData[Event, Summary]):
     """Plane images and their targets, from HDF5FrameTap files."""
+
+    collate = staticmethod(collate)
 
     def __init__(
         self,
@@ -62,7 +50,7 @@ class RoiData(LightningDataModule):
         cache: str,
         seed: int,
     ) -> None:
-        super().__init__()
+        super().__init__(split, batch_size, num_workers, seed)
         if len(scale) != len(tags):
             raise ConfigError(f"data.scale has {len(scale)} values for {len(tags)} tags; give one for each tag")
         self.files, self.inputs_glob, self.pair_by = files, inputs_glob, pair_by
@@ -78,71 +66,29 @@ class RoiData(LightningDataModule):
             orientation=orientation,
         )
         self.target = Target(torch.tensor(scale, dtype=torch.float32)[:, None, None], truth_threshold)
-        self.seed = seed
-        self.split_settings: SplitSettings | None = split
         self.crop = (crop[0], crop[1]) if crop else None
-        self.crops_per_plane, self.augmentation = crops_per_plane, augmentation
-        self.batch_size, self.num_workers = batch_size, num_workers
+        self.repeats, self.augmentation = crops_per_plane, augmentation
         self.plane_cache = PlaneCache(Path(cache), self.layout)
-        self.summaries: dict[Event, Summary] = {}
-        self.trained: tuple[Split, dict[str, str]] | None = (
-            None  # split of the run that the data serve, and its digests
-        )
-        self.batches_done = 0  # of the epoch that a checkpoint was taken in
-
-    def prepare_data(self) -> None:
-        """Read what is not cached yet."""
-        self.plane_cache.fill(self.events())
-
-    def setup(self, stage: str | None = None) -> None:  # noqa: ARG002  (Lightning passes it)
-        """Check the data, and the split of its events; raises DataError for whatever is wrong with them."""
-        if self.summaries:
-            return
-        self.summaries = {event: self.plane_cache.summary(event) for event in self.events()}
-        check_data(self.summaries)
-        self.split = self.make_split()
-        check_split(self.split, self.digests())
-        if self.trained is not None:
-            check_unseen(self.split, self.digests(), *self.trained)
 
     def events(self) -> list[Event]:
         """Return the events of the files."""
         return find_events(self.files, self.inputs_glob, self.pair_by)
 
-    def make_split(self) -> Split:
-        """Return the split that the settings ask for."""
-        wanted = self.split_settings
-        categories = {event.key: summary.category for event, summary in self.summaries.items()}
-        if wanted is None:
-            return Split((), (), tuple(categories))
-        if wanted.file:
-            return load_split(Path(wanted.file))
-        return split_events(categories, wanted.validation, wanted.test, wanted.seed)
+    def prepare_data(self) -> None:
+        """Read what is not cached yet."""
+        self.plane_cache.fill(self.events())
 
-    def use_split(self, path: Path) -> None:
-        """Take the split from the file that a run wrote, and no other events than it was made of."""
-        assert self.split_settings
-        self.split_settings = replace(self.split_settings, file=str(path))
-        self.trained = load_split(path), load_digests(path)
+    def summary(self, event: Event) -> Summary:
+        """Return the summary of a cached event."""
+        return self.plane_cache.summary(event)
 
-    def test_on_all(self, path: Path) -> None:
-        """Make every event a test event; ``path`` is the split of the run, whose training events are none."""
-        self.split_settings = None
-        self.trained = load_split(path), load_digests(path)
+    def check(self) -> None:
+        """Raise DataError for a tag that is zero throughout a file; warn where the truth is masked."""
+        check_data(self.summaries)
 
-    def digests(self) -> dict[str, str]:
-        """Return the digest of the contents of each event, by its key."""
-        return {event.key: summary.digest for event, summary in self.summaries.items()}
-
-    def digest(self) -> str:
-        """Return the SHA-256 of the contents of all events."""
-        held = sorted(self.digests().items())
-        return hashlib.sha256(json.dumps(held).encode()).hexdigest()
-
-    def selected(self, part: Part) -> dict[Event, Summary]:
-        """Return the events of one part of the split."""
-        keys = set(getattr(self.split, part))
-        return {event: summary for event, summary in self.summaries.items() if event.key in keys}
+    def describe(self) -> str:
+        """Return how many events there are for what, and their planes."""
+        return f"{super().describe()}; planes {', '.join(self.layout.planes)}"
 
     def items(self, part: Part) -> list[Item]:
         """Return one item for each plane of each event of one part."""
@@ -158,39 +104,15 @@ class RoiData(LightningDataModule):
             return PlaneDataset(self.items(part), self.target, self.crop, self.augmentation)
         return PlaneDataset(self.items(part), self.target)
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Return the training batches of one epoch, less those that a resumed epoch has had."""
-        dataset = self.dataset("train")
-        ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = EpochSampler(len(dataset), self.crops_per_plane, self.seed, *ranks)
-        sampler.skip, self.batches_done = self.batches_done * self.batch_size, 0
-        return self.loader(dataset, self.batch_size, sampler)
+    def trial(self) -> Trial:
+        """Return an empty image of all tags, with its target."""
+        tags = len(self.layout.tags)
+        batch = Batch(torch.zeros(1, tags, TRIAL_SIDE, TRIAL_SIDE), torch.zeros(1, 1, TRIAL_SIDE, TRIAL_SIDE))
+        return Trial(batch, f"an image of {tags} tags, {TRIAL_SIDE} channels and {TRIAL_SIDE} slices")
 
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """Return the validation images, whole and one by one; every process of a distributed training sees all."""
-        return self.loader(self.dataset("validation"), 1, None)
-
-    def loader(self, dataset: Dataset[Batch], batch_size: int, sampler: Sampler[Draw] | None) -> DataLoader[Batch]:
-        """Return a loader whose workers each open the cache for themselves."""
-        return DataLoader(
-            dataset,
-            batch_size=batch_size,
-            sampler=sampler,
-            collate_fn=collate,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return how many batches of the current epoch were trained on, for a checkpoint."""
-        assert self.trainer
-        progress = self.trainer.fit_loop.epoch_loop.batch_progress
-        return {"batches_done": 0 if progress.is_last_batch else progress.current.ready}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the epoch where a checkpoint was taken."""
-        self.batches_done = state_dict["batches_done"]
+    def example(self) -> Tensor:
+        """Return a whole validation image, (1, tag, channel, slice)."""
+        return self.dataset("validation")[0].images[None]
 
 
 def channel_range(detector: dict[str, Any], plane: str) -> tuple[int, int]:

@@ -1,17 +1,17 @@
-"""Datasets of plane images, and the sampler that gives every draw its own random numbers."""
+"""Datasets of plane images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from wirecell_ml.data.augment import Augmentation, random_window
 from wirecell_ml.data.cache import load
-from wirecell_ml.seeds import derive_seed
+from wirecell_ml.data.sampling import Draw
 
 
 class Batch(NamedTuple):
@@ -19,13 +19,6 @@ class Batch(NamedTuple):
 
     images: Tensor  # (batch, tag, channel, slice) float32, scaled
     targets: Tensor  # (batch, 1, channel, slice) float32, 1 where there is true charge
-
-
-class Draw(NamedTuple):
-    """Which item to take, and the seed of its random numbers (None: as it is)."""
-
-    item: int
-    seed: int | None
 
 
 @dataclass(frozen=True)
@@ -92,13 +85,13 @@ def copied(image: Tensor) -> Tensor:
     return image.to(torch.float32, copy=True)
 
 
-def collate(batch: Sequence[Batch]) -> Batch:
+def collate(items: Sequence[Batch]) -> Batch:
     """Stack images, the smaller ones zero-padded at the end: planes may differ in their number of channels."""
-    if len(batch) == 1:
-        return Batch(batch[0].images[None], batch[0].targets[None])
-    channels, slices = (max(one.images.shape[axis] for one in batch) for axis in (1, 2))
+    if len(items) == 1:
+        return Batch(items[0].images[None], items[0].targets[None])
+    channels, slices = (max(one.images.shape[axis] for one in items) for axis in (1, 2))
     images, targets = (
-        torch.stack([padded(tensors[i], channels, slices) for tensors in batch]) for i in range(len(Batch._fields))
+        torch.stack([padded(tensors[i], channels, slices) for tensors in items]) for i in range(len(Batch._fields))
     )
     return Batch(images, targets)
 
@@ -106,31 +99,3 @@ def collate(batch: Sequence[Batch]) -> Batch:
 def padded(image: Tensor, channels: int, slices: int) -> Tensor:
     """Return ``image`` with zeros added up to (channels, slices)."""
     return torch.nn.functional.pad(image, (0, slices - image.shape[-1], 0, channels - image.shape[-2]))
-
-
-class EpochSampler(Sampler[Draw]):
-    """Every item ``repeats`` times in a random order that depends on the seed and the epoch alone.
-
-    Each process of a distributed training takes its share. ``skip`` draws are left out once, to go on in mid-epoch.
-    """
-
-    def __init__(self, num_items: int, repeats: int, seed: int, rank: int = 0, num_ranks: int = 1) -> None:
-        self.num_items, self.repeats, self.seed = num_items, repeats, seed
-        self.rank, self.num_ranks = rank, num_ranks
-        self.epoch = 0
-        self.skip = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of ``epoch``; Lightning calls it."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.num_items * self.repeats // self.num_ranks
-
-    def __iter__(self) -> Iterator[Draw]:
-        dice = Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
-        order = torch.randperm(self.num_items * self.repeats, generator=dice).tolist()
-        mine = order[self.rank :: self.num_ranks][: len(self)]
-        skip, self.skip = self.skip, 0
-        for number in mine[skip:]:
-            yield Draw(number % self.num_items, derive_seed(self.seed, "augment", self.epoch, number))

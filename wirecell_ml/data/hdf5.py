@@ -1,46 +1,80 @@
 """HDF5 frame files: what HDF5FrameTap writes, in both orientations (wire-cell-toolkit, hio/src/HDF5FrameTap.cxx)."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
-from wirecell_ml.data.frame import Frame
+from wirecell_ml.data import container
+from wirecell_ml.data.contents import Contents
+from wirecell_ml.data.formats import Format, Peek, check_event
+from wirecell_ml.data.frame import DIGITIZED, Frame, timing
+from wirecell_ml.data.hdf5_access import created, holds, names, opened, subgroup, values
+from wirecell_ml.data.source import Source
 from wirecell_ml.errors import DataError, suggest
 
 Orientation = Literal["auto", "channel_tick", "tick_channel"]
-DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError)  # what h5py raises on wrong bytes, by where they are
+IDENT = re.compile(r"0|-?[1-9][0-9]{0,17}")
+SINGLE = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)  # each float16, by its bits
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[h5py.File]:
-    """Open ``path`` for reading; raises DataError where it is missing, empty, truncated or no HDF5 file."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path}: the file is empty; write it again")
-    if not h5py.is_hdf5(path):
-        raise DataError(f"{path}: not an HDF5 file; expected the output of HDF5FrameTap (g4-rec-*.h5)")
-    try:
-        with h5py.File(path) as file:
-            yield file
-    except DAMAGE as error:
-        raise DataError(f"{path}: damaged or truncated, write or copy it again ({error})") from error
+def read(source: Source) -> Iterator[Contents]:
+    """Yield the frames of each event, idents ascending, in the type that they were written in if it is int16 or int8.
+
+    Raises DataError for a damaged dataset, and for a frame whose orientation cannot be told.
+    """
+    with opened(source) as file:
+        found = idents_in(file)
+        if not found:
+            raise DataError(f"{source}: no event in it; expected groups named by their idents, such as '0'")
+        for ident in found:
+            group = subgroup(file, str(ident), str(source))
+            yield Contents(ident, frames=frames_in(group, f"{source}: event {ident}"))
+
+
+def frames_in(group: h5py.Group, where: str) -> dict[str, Frame]:
+    """Return the frames of one event by tag."""
+    frames, size = {}, 0
+    for tag in tags_in(group):
+        frames[tag] = frame_in(group, tag, "auto", where)
+        size += frames[tag].samples.nbytes
+        if size > container.MOST_BYTES:
+            raise DataError(f"{where} has more than {container.MOST_BYTES} bytes; at most these are read")
+    return frames
 
 
 def idents(path: Path) -> list[int]:
     """Return the idents of the frames in ``path``, ascending."""
     with opened(path) as file:
-        return sorted(int(name) for name in file if name.isdecimal())
+        return idents_in(file)
+
+
+def idents_in(file: h5py.File) -> list[int]:
+    """Return the idents of the frames in an open file, ascending."""
+    return sorted(int(name) for name in names(file) if IDENT.fullmatch(name))
 
 
 def tags(path: Path, ident: int) -> list[str]:
     """Return the tags of frame ``ident`` in ``path``."""
     with opened(path) as file:
-        return [name.removeprefix("frame_") for name in file[str(ident)] if name.startswith("frame_")]
+        return tags_in(event_in(file, ident, path))
+
+
+def tags_in(group: h5py.Group) -> list[str]:
+    """Return the tags of the frames of one event."""
+    return [name.removeprefix("frame_") for name in names(group) if name.startswith("frame_")]
+
+
+def event_in(file: h5py.File, ident: int, path: Path) -> h5py.Group:
+    """Return the group of event ``ident``; raises DataError where there is none."""
+    if not holds(file, str(ident)):
+        raise DataError(f"{path}: no event {ident}.{suggest(str(ident), names(file))}")
+    return subgroup(file, str(ident), str(path))
 
 
 def read_frame(path: Path, ident: int, tag: str, orientation: Orientation = "auto") -> Frame:
@@ -48,22 +82,39 @@ def read_frame(path: Path, ident: int, tag: str, orientation: Orientation = "aut
 
     Raises DataError for a missing event or tag, a damaged dataset, and an orientation that cannot be told.
     """
-    where = f"{path}: event {ident}"
     with opened(path) as file:
-        if str(ident) not in file:
-            raise DataError(f"{path}: no event {ident}.{suggest(str(ident), file)}")
-        group = file[str(ident)]
-        for name in (f"frame_{tag}", f"channels_{tag}", f"tickinfo_{tag}"):
-            if name not in group:
-                raise DataError(f"{where}: no dataset '{name}'.{suggest(name, group)}")
-        samples = group[f"frame_{tag}"][()]
-        channels = group[f"channels_{tag}"][()].astype(np.int32)
-        time_ns, period_ns, tbin = map(float, group[f"tickinfo_{tag}"][()])
+        frame = frame_in(event_in(file, ident, path), tag, orientation, f"{path}: event {ident}")
+    return replace(frame, samples=frame.samples.astype(np.float32, copy=False))
+
+
+def frame_in(group: h5py.Group, tag: str, orientation: Orientation, where: str) -> Frame:
+    """Return the frame with ``tag`` of one event; raises DataError where it is missing, damaged or no frame."""
+    samples = usual(values(group, f"frame_{tag}", where))
+    channels = values(group, f"channels_{tag}", where, kinds="iu")
+    time_ns, period_ns, tbin = timing(values(group, f"tickinfo_{tag}", where), f"{where}: 'tickinfo_{tag}'")
+    if channels.ndim != 1 or not np.array_equal(channels, channels.astype(np.int32)):
+        raise DataError(f"{where}: 'channels_{tag}' has shape {channels.shape}; expected (channel,) idents of 32 bit")
     samples = oriented(samples, len(channels), orientation, f"{where}: 'frame_{tag}'")
-    return Frame(samples.astype(np.float32), channels, time_ns, period_ns, round(tbin))
+    return Frame(samples, channels.astype(np.int32, copy=False), time_ns, period_ns, tbin)
 
 
-def oriented(samples: np.ndarray, num_channels: int, orientation: Orientation, where: str) -> np.ndarray:
+def usual(samples: NDArray[Any]) -> NDArray[Any]:
+    """Return ``samples`` of a type that frames have: float32, or int16 or int8 if they are so already."""
+    if samples.dtype in DIGITIZED:
+        return samples
+    if samples.dtype == np.float16:
+        return widened(samples)
+    with np.errstate(over="ignore"):  # float64 beyond the range of float32
+        return samples.astype(np.float32, copy=False)
+
+
+def widened(halves: NDArray[np.float16]) -> NDArray[np.float32]:
+    """Return numbers of float16, as published files hold them, as float32; numpy's own way takes twice as long."""
+    wide = np.empty(halves.shape, np.float32)
+    return np.take(SINGLE, halves.view(np.uint16), out=wide, mode="clip")
+
+
+def oriented(samples: NDArray[Any], num_channels: int, orientation: Orientation, where: str) -> NDArray[Any]:
     """Return ``samples`` as (channel, column); files of WCT up to 0.28 hold (column, channel)."""
     if samples.ndim != 2:
         raise DataError(f"{where} has {samples.ndim} dimensions; a frame has two")
@@ -81,10 +132,56 @@ def oriented(samples: np.ndarray, num_channels: int, orientation: Orientation, w
     return samples if by_channel else samples.T
 
 
+def write(path: Path, events: Iterable[Contents]) -> None:
+    """Write events one at a time as today's HDF5FrameTap does: (channel, column), gzip and shuffle.
+
+    Raises DataError for an event that comes twice or holds something else, for a tag that cannot be a name, and for
+    a frame with as many columns as channels, whose orientation nobody could tell.
+    """
+    written: set[int] = set()
+    with created(path) as file:
+        for event in events:
+            check_event(event, FORMAT.kinds, written, str(path))
+            put_frames(file.create_group(str(event.ident)), event.frames, f"{path}: event {event.ident}")
+
+
+def put_frames(group: h5py.Group, frames: Mapping[str, Frame], where: str) -> None:
+    """Add frames by tag to the group of their event; raises DataError for those that could not be read."""
+    for tag, frame in frames.items():
+        if not tag.isprintable() or "/" in tag:
+            raise DataError(f"{where}: tag {tag!r} cannot be written; use printable characters and no '/'")
+        if frame.samples.shape[0] == frame.samples.shape[1]:
+            raise DataError(f"{where}: the frame '{tag}' is square; write it to a frame archive, or crop it")
+        put_frame(group, tag, frame)
+
+
 def write_frame(path: Path, ident: int, tag: str, frame: Frame) -> None:
     """Add a frame to ``path`` as today's HDF5FrameTap does: (channel, column), gzip and shuffle."""
     with h5py.File(path, "a") as file:
-        group = file.require_group(str(ident))
-        group.create_dataset(f"frame_{tag}", data=frame.samples, compression="gzip", shuffle=True)
-        group.create_dataset(f"channels_{tag}", data=frame.channels)
-        group.create_dataset(f"tickinfo_{tag}", data=np.array([frame.time_ns, frame.period_ns, float(frame.tbin)]))
+        put_frame(file.require_group(str(ident)), tag, frame)
+
+
+def put_frame(group: h5py.Group, tag: str, frame: Frame) -> None:
+    """Add a frame to the group of its event."""
+    packing: dict[str, Any] = {"compression": "gzip", "shuffle": True} if frame.samples.size else {}
+    samples = frame.samples if frame.samples.dtype in DIGITIZED else frame.samples.astype(np.float32, copy=False)
+    group.create_dataset(f"frame_{tag}", data=samples, **packing)
+    group.create_dataset(f"channels_{tag}", data=frame.channels)
+    group.create_dataset(f"tickinfo_{tag}", data=np.array([frame.time_ns, frame.period_ns, float(frame.tbin)]))
+
+
+def recognises(peek: Peek) -> bool:
+    """Tell a file by a frame in its first event."""
+    return peek.container == "hdf5" and any(re.match(r"-?[0-9]+/frame_", name) for name in peek.names)
+
+
+FORMAT = Format(
+    name="hdf5 frames",
+    title="HDF5FrameTap",
+    kinds=("frames",),
+    suffixes=(".h5", ".hdf5"),
+    recognises=recognises,
+    read=read,
+    write=write,
+    loses="run and subrun numbers, and summaries of channels",
+)

@@ -1,9 +1,6 @@
 """Export: a trained network becomes a folder that a Wire-Cell job can use, after it has passed the contract check."""
 
 import logging
-import os
-import re
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,13 +14,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from wirecell_ml import __version__
-from wirecell_ml.deploy import torchscript
+from wirecell_ml.deploy import blob_export, torchscript
 from wirecell_ml.deploy.card import Card, read_card
 from wirecell_ml.deploy.contract import CHECKS, check_contract
+from wirecell_ml.deploy.folders import whole_folder
 from wirecell_ml.deploy.replay import replay_shipped
 from wirecell_ml.deploy.rules import RULES, Outcome, Size, Subject
 from wirecell_ml.deploy.snippets import jsonnet, triton_config
-from wirecell_ml.deploy.source import Source, load_source
+from wirecell_ml.deploy.source import Source, load_trained, roi_source
 from wirecell_ml.errors import ConfigError, DataError, RunError, suggest
 from wirecell_ml.models import RoiFinder
 from wirecell_ml.paths import shipped
@@ -33,6 +31,7 @@ from wirecell_ml.schema import Detector, load_flat
 log = logging.getLogger(__name__)
 
 MODEL = "model.ts"
+BLOBS = "wirecell_ml.models.BlobTask"  # whose networks find no ROIs
 SLICES_OF_OTHERS = 600  # where a detector's config gives no readout_ticks
 
 
@@ -54,26 +53,19 @@ def export_run(run: str, output: Path | None, options: Options) -> Path:
 
     Raises RunError, and leaves no folder, where the model breaks the contract with Wire-Cell.
     """
-    source = load_source(run)
-    default = Path("exports") / source.name if not Path(run).is_dir() else Path(run) / "export"
-    return write_export(source, output or default, options)
+    trained = load_trained(run)
+    folder = output or (Path(run) / "export" if Path(run).is_dir() else Path("exports") / trained.name)
+    if trained.cfg.task._target_ == BLOBS:
+        if options != Options():
+            raise ConfigError(f"run={run}: onnx and accept are for networks that find ROIs")
+        return blob_export.export(trained, folder)
+    return write_export(roi_source(trained), folder, options)
 
 
 def write_export(source: Source, folder: Path, options: Options) -> Path:
     """Write model, card, jsonnet and Triton config of a trained network to ``folder``, all or nothing."""
-    if not re.fullmatch(r"[\w.-]+", source.name):
-        raise ConfigError(
-            f"name: '{source.name}' must be letters, digits, '_', '-' and '.': jobs and files are called by it"
-        )
-    unfinished = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
+    with whole_folder(folder, source.name) as unfinished:
         fill_export(source, unfinished, options)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(unfinished, folder)  # noqa: PTH105
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     Console().print(f"model, card and jsonnet: {folder}", soft_wrap=True)
     return folder
 

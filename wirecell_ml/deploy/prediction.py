@@ -16,9 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from wirecell_ml import displays
-from wirecell_ml.data.archive import SUFFIXES as ARCHIVES
 from wirecell_ml.data.archive import read_events as read_archive
 from wirecell_ml.data.archive import write_archive
+from wirecell_ml.data.container import SUFFIXES as ARCHIVES
 from wirecell_ml.data.frame import Frame
 from wirecell_ml.data.hdf5 import write_frame
 from wirecell_ml.data.readers import find_frame_files, read_events, stem

@@ -19,17 +19,19 @@ from wirecell_ml.schema import load_flat
 FILES = ("config.yaml", "weights.safetensors")  # what a network is made from; the index holds the digest of each
 
 
-def load_published(name: str) -> RoiFinder:
+def load_published(name: str) -> nn.Module:
     """Return the published network ``name``, in evaluation mode.
 
-    It takes waveforms in electrons per tick, averaged over the slices it was trained with, as float32
-    (batch, tag, channel, slice), and gives the probability of "signal here", (batch, 1, channel, slice).
+    One that finds ROIs is a ``RoiFinder``: it takes waveforms in electrons per tick, averaged over the slices it was
+    trained with, as float32 (batch, tag, channel, slice), and gives the probability of "signal here",
+    (batch, 1, channel, slice). Of any other task it is the network as it was trained.
 
     Raises ConfigError for a name that is not in the zoo, and DataError for a file that is not the one published.
     """
     folder = published(name)
     check_digests(folder, read_index(folder.parent)[name])
-    return load_folder(folder)
+    cfg, network = load_network(folder)
+    return roi_finder(folder, cfg, network) if finds_rois(cfg) else network.eval()
 
 
 def published(name: str) -> Path:
@@ -60,12 +62,29 @@ def check_digests(folder: Path, digests: dict[str, str]) -> None:
 
 
 def load_folder(folder: Path) -> RoiFinder:
-    """Return the network of a folder with ``config.yaml`` and ``weights.safetensors``, which may be a stranger's."""
+    """Return the network of a folder, which finds ROIs; raises DataError where it is of another task."""
+    return roi_finder(folder, *load_network(folder))
+
+
+def roi_finder(place: Path, cfg: DictConfig, network: nn.Module) -> RoiFinder:
+    """Return a network of ``place`` as Wire-Cell runs it; raises DataError where it was not trained to find ROIs."""
+    if not finds_rois(cfg):
+        raise DataError(f"{place}: a network of {cfg.task._target_}, which finds no ROIs; give one that does")
+    return RoiFinder(network, cfg.data.scale)
+
+
+def finds_rois(cfg: DictConfig) -> bool:
+    """Return whether the training of a flat config was of plane images, each tag of which has a scale."""
+    return {"tags", "scale"} <= set(cfg.data)
+
+
+def load_network(folder: Path) -> tuple[DictConfig, nn.Module]:
+    """Return config and network of a folder with ``config.yaml`` and ``weights.safetensors``, maybe a stranger's."""
     cfg = load_flat(folder / "config.yaml")
     check_targets(cfg.model, folder / "config.yaml")
     network: nn.Module = build(cfg.model)
     network.load_state_dict(load_weights(folder / "weights.safetensors", network))
-    return RoiFinder(network, cfg.data.scale)
+    return cfg, network
 
 
 def check_targets(model: DictConfig, path: Path) -> None:

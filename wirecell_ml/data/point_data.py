@@ -1,0 +1,237 @@
+"""The data of a training on points: from blobs with generator truth, or from clus files, to batches of points."""
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from torch import Tensor
+from torch.utils.data import Dataset
+from torch_geometric.data import Batch, Data
+
+from wirecell_ml.data import clus_points
+from wirecell_ml.data.blob_data import BlobData
+from wirecell_ml.data.blob_files import expand, find_jobs
+from wirecell_ml.data.event_data import EventData, SplitSettings, Trial
+from wirecell_ml.data.point_labels import COSMIC, NEUTRINO, UNKNOWN, Drift, particles_beside, read_segments
+from wirecell_ml.data.sampling import Draw
+from wirecell_ml.data.source import Source
+from wirecell_ml.data.split import Part
+from wirecell_ml.errors import DataError
+
+FEATURES = ("x", "y", "z", "log_charge")  # m, x from the mean of the event; log(1 + electrons)
+
+
+@dataclass(frozen=True, eq=False)
+class PointEvent:
+    """The points of one event and what they are."""
+
+    key: str
+    category: str
+    position: NDArray[np.float64]  # (point, 3): x, y, z in mm
+    charge: NDArray[np.float64]  # (point,), electrons
+    label: NDArray[np.int8]  # (point,): 1 neutrino, 0 cosmic, -1 not known
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the points."""
+        digest = hashlib.sha256()
+        for values in (self.position, self.charge, self.label):
+            digest.update(np.ascontiguousarray(values).data)
+        return digest.hexdigest()
+
+    def features(self) -> NDArray[np.float32]:
+        """Return what a network sees of each point, (point, feature) as ``FEATURES`` names them.
+
+        The time of an event is not known, and so x is no place in the detector: only differences of x are given.
+        """
+        place = (self.position - [self.position[:, 0].mean(), 0, 0]) / 1000
+        return np.column_stack([place, np.log1p(np.maximum(self.charge, 0))]).astype(np.float32)
+
+
+class PointDataset(Dataset[Data]):
+    """Events as points with their nearest neighbours, all in memory."""
+
+    def __init__(self, events: list[PointEvent], neighbours: int) -> None:
+        self.graphs = [as_graph(event, neighbours) for event in events]
+
+    def __len__(self) -> int:
+        return len(self.graphs)
+
+    def __getitem__(self, draw: Draw | int) -> Data:
+        """Return one event; one that is drawn to train is mirrored in x half of the time."""
+        if not isinstance(draw, Draw):
+            return self.graphs[draw]
+        graph = self.graphs[draw.item]
+        if draw.seed is None or draw.seed % 2:
+            return graph
+        mirrored = graph.clone()
+        mirrored.x[:, 0] *= -1  # distances, and so the neighbours, stay
+        return mirrored
+
+
+class PointData(EventData[PointEvent, PointEvent]):
+    """Points that are neutrino or cosmic; a subclass says where they come from."""
+
+    collate = staticmethod(Batch.from_data_list)
+
+    def __init__(self, neighbours: int, split: SplitSettings, batch_size: int, num_workers: int, seed: int) -> None:
+        super().__init__(split, batch_size, num_workers, seed)
+        self.neighbours = neighbours
+
+    @abstractmethod
+    def read(self) -> Iterator[PointEvent]:
+        """Yield the events of the files; raises DataError for whatever is wrong with them."""
+
+    @cached_property
+    def held(self) -> list[PointEvent]:
+        """All events that have points, read once."""
+        return [event for event in self.read() if len(event.position)]
+
+    def events(self) -> list[PointEvent]:
+        """Return the events of the files."""
+        if not self.held:
+            raise DataError("data.files: no event has points")
+        return self.held
+
+    def prepare_data(self) -> None:
+        """Read what is not cached yet."""
+        self.events()
+
+    def summary(self, event: PointEvent) -> PointEvent:
+        """Return what is known of an event: itself."""
+        return event
+
+    def check(self) -> None:
+        """Raise DataError where no point is neutrino or none is cosmic."""
+        labels = np.concatenate([event.label for event in self.summaries])
+        for label, name in ((NEUTRINO, "neutrino"), (COSMIC, "cosmic")):
+            if not (labels == label).any():
+                raise DataError(f"data.files: none of {len(labels)} points is {name}; nothing can be learned of them")
+
+    def describe(self) -> str:
+        """Return how many events there are for what, and their points."""
+        labels = np.concatenate([event.label for event in self.summaries])
+        counts = f"{len(labels):,} points, {(labels == NEUTRINO).sum():,} neutrino, {(labels == COSMIC).sum():,} cosmic"
+        return f"{super().describe()}; {counts}"
+
+    def dataset(self, part: Part) -> PointDataset:
+        """Return the points of one part."""
+        return PointDataset(list(self.selected(part)), self.neighbours)
+
+    def trial(self) -> Trial:
+        """Return two points."""
+        nothing = PointEvent("", "", np.zeros((2, 3)), np.zeros(2), np.array([NEUTRINO, COSMIC], np.int8))
+        batch = Batch.from_data_list([as_graph(nothing, self.neighbours)])
+        return Trial(batch, f"an event of 2 points with {len(FEATURES)} features")
+
+    def example(self) -> Any:
+        """Return the largest validation event."""
+        return max(self.dataset("validation").graphs, key=lambda graph: int(graph.num_nodes or 0))
+
+
+class BlobPoints(PointData):
+    """Centres of blobs with their solved charge, labelled by the generator truth of a simulation."""
+
+    def __init__(
+        self,
+        files: str | list[str],
+        truth: str,
+        solved: str,
+        chain: str | None,
+        particles: str,
+        solved_above: float,
+        time0_us: float,
+        drift_velocity_mm_per_us: float,
+        anode_x_mm: float,
+        near_mm: float,
+        shower_mm: float,
+        neighbours: int,
+        split: SplitSettings,
+        batch_size: int,
+        num_workers: int,
+        cache: str,
+        seed: int,
+    ) -> None:
+        super().__init__(neighbours, split, batch_size, num_workers, seed)
+        self.blobs = BlobData(files, truth, solved, chain, particles, 0, split, batch_size, num_workers, cache, seed)
+        self.particles, self.solved_above = particles, solved_above
+        self.drift = Drift(time0_us, drift_velocity_mm_per_us, anode_x_mm)
+        self.near_mm, self.shower_mm = near_mm, shower_mm
+
+    def read(self) -> Iterator[PointEvent]:
+        """Yield the events of the blob files."""
+        self.blobs.prepare_data()
+        for job in find_jobs(self.blobs.files, self.blobs.names):
+            truth = particles_beside(job.path, self.particles)
+            for stored in self.blobs.stored(job):
+                blobs = stored.load().truth
+                taken = (blobs.solved > self.solved_above) & np.isfinite(blobs.position).all(axis=1)
+                place = blobs.position[taken].astype(np.float64)
+                place[:, 0] = self.drift.x_mm(place[:, 0])
+                segments = read_segments(truth, stored.ident, self.drift, self.shower_mm)
+                charge = blobs.solved[taken].astype(np.float64)
+                yield PointEvent(stored.key, stored.category, place, charge, segments.labels(place, self.near_mm))
+
+
+class ClusPoints(PointData):
+    """Points of clus files with the labels that are in them."""
+
+    def __init__(
+        self,
+        files: str | list[str],
+        neighbours: int,
+        split: SplitSettings,
+        batch_size: int,
+        num_workers: int,
+        seed: int,
+    ) -> None:
+        super().__init__(neighbours, split, batch_size, num_workers, seed)
+        self.files = [files] if isinstance(files, str) else files
+
+    def read(self) -> Iterator[PointEvent]:
+        """Yield the events of the clus files; raises DataError for one without labels."""
+        for path in sorted({path for place in self.files for path in expand(Path(place).expanduser())}):
+            for event in clus_points.read(Source.of(path)):
+                cloud = event.points["points"]
+                if "is_nu" not in cloud.columns:
+                    raise DataError(f"{path}: no is_nu, which says what is neutrino and what is cosmic")
+                place, charge = cloud.position.astype(np.float64), cloud.columns["charge"].astype(np.float64)
+                if not (np.isfinite(place).all() and np.isfinite(charge).all()):
+                    raise DataError(f"{path}: a point whose place or charge is not finite")
+                label = np.where(cloud.columns["is_nu"] < 0, UNKNOWN, cloud.columns["is_nu"]).astype(np.int8)
+                yield PointEvent(path.name, "all", place, charge, label)
+
+
+def as_graph(event: PointEvent, neighbours: int) -> Data:
+    """Return what a network sees of one event; edges come from the ``neighbours`` nearest points of each, in order.
+
+    Where an event has too few points, the edges that are left come from the point itself.
+    """
+    wanted = neighbours + 1  # the nearest is most often the point itself
+    near = np.arange(len(event.position))[:, None].repeat(wanted, axis=1)
+    found = min(wanted, len(event.position))
+    near[:, :found] = cKDTree(event.position).query(event.position, range(1, found + 1))[1]
+    sources = torch.from_numpy(near[:, 1:].reshape(-1))
+    targets = torch.arange(len(near)).repeat_interleave(neighbours)
+    return Data(
+        x=torch.from_numpy(event.features()),
+        y=torch.from_numpy(event.label).long(),
+        charge=torch.from_numpy(event.charge).float(),
+        edge_index=torch.stack([sources, targets]),
+    )
+
+
+def network_inputs(graph: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what a point network takes, by position: features, rows of the neighbours of each point, its event."""
+    features, event = graph.x, getattr(graph, "batch", None)
+    if event is None:
+        event = torch.zeros(len(features), dtype=torch.int64, device=features.device)
+    return features, graph.edge_index[0].reshape(len(features), -1), event
