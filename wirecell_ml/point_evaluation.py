@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wirecell_ml import point_figures
-from wirecell_ml.data.point_data import FEATURES, PointData, PointEvent, as_graph
+from wirecell_ml.data.point_data import FEATURES, Near, PointData, PointEvent, as_graph
 from wirecell_ml.data.point_labels import NEUTRINO, UNKNOWN
 from wirecell_ml.data.split import PARTS, Part
 from wirecell_ml.models.blob_metrics import Mask, Values, ratio, scan
@@ -34,6 +34,10 @@ DEFINITIONS: Mapping[str, Mapping[str, str | int]] = {
     "average_precision": {
         "version": 1,
         "text": "mean over the neutrino points of the precision among all points that score at least as high",
+    },
+    "overlaid": {
+        "version": 1,
+        "text": "the same events, each with the neutrino points of another instead of its own, where they were",
     },
     "one feature": {
         "version": 1,
@@ -86,17 +90,18 @@ def evaluate(
     task: PointTask,
     data: PointData,
     settings: DictConfig,
-    cfg: DictConfig,
+    cfg: DictConfig,  # noqa: ARG001  (every evaluation is given it)
     name: str,
-    folder: Path,  # noqa: ARG001  (every evaluation is given it)
+    folder: Path,
 ) -> dict[str, Any]:
     """Measure a network on the events that ``settings`` name, and write metrics, table and figures to ``folder``.
 
     ``cfg`` is the config that it was trained with, and ``name`` what the metrics call it.
     """
-    answers = {event: score_of(task, event, data.neighbours) for event in data.selected(settings.split)}
+    answers = {event: score_of(task, event, data.near) for event in data.selected(settings.split)}
     points, cuts = judged(answers), choose_cuts(task, data, settings)
     metrics = collect(points, cuts) | {"by_event": by_event(answers, cuts)}
+    metrics["overlaid"] = finders(judged(overlaid(task, data, list(answers))), cuts) if len(answers) > 1 else {}
     metrics |= provenance(name, type(task.model).__name__, data, settings.split, cuts)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     table = comparison(metrics)
@@ -107,11 +112,18 @@ def evaluate(
     return metrics
 
 
-def score_of(task: PointTask, event: PointEvent, neighbours: int) -> NDArray[np.float64]:
+def score_of(task: PointTask, event: PointEvent, near: Near) -> NDArray[np.float64]:
     """Return the network's probability of "neutrino" for each point of an event."""
     with torch.inference_mode():
-        score = task(as_graph(event, neighbours).to(str(task.device)))
+        score = task(as_graph(event, near).to(str(task.device)))
     return np.asarray(score.cpu().numpy(), np.float64)
+
+
+def overlaid(task: PointTask, data: PointData, events: list[PointEvent]) -> dict[PointEvent, NDArray[np.float64]]:
+    """Return the answers to events with the neutrinos of others instead of their own, each event once."""
+    sources = [event for event in events if event.has_neutrinos] or events
+    mixed = [event.overlaid(sources[n % len(sources)]) for n, event in enumerate(events)]
+    return {event: score_of(task, event, data.near) for event in mixed}
 
 
 def judged(answers: Mapping[PointEvent, NDArray[np.float64]]) -> Judged:
@@ -134,7 +146,7 @@ def choose_cuts(task: PointTask, data: PointData, settings: DictConfig) -> Cuts:
     was fitted to, on training and validation events. Where a run has none of these the measured events serve.
     """
     parts: list[Part] = [part for part in PARTS[1::-1] if data.selected(part)] or [settings.split]
-    answers = {part: {e: score_of(task, e, data.neighbours) for e in data.selected(part)} for part in parts}
+    answers = {part: {e: score_of(task, e, data.near) for e in data.selected(part)} for part in parts}
     chosen, known = judged(answers[parts[0]]), judged({e: s for part in parts for e, s in answers[part].items()})
     tried = [
         (*best_cut(sign * known.features[:, feature], known.neutrino), feature, sign)
@@ -223,7 +235,8 @@ def provenance(name: str, network: str, data: PointData, part: Part, cuts: Cuts)
 
 def comparison(metrics: dict[str, Any]) -> Table:
     """Return the table that people look at first: every finder on all events, and on those that have neutrinos."""
-    title = f"{len(metrics['events'])} {metrics['split']} events, {metrics['neutrino']:,} of {metrics['points']:,} points neutrino"
+    counts = f"{metrics['neutrino']:,} of {metrics['points']:,} points neutrino"
+    title = f"{len(metrics['events'])} {metrics['split']} events, {counts}"
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     columns = ("precision", "recall", "f1", "average_precision", "charge_precision", "charge_recall")
     table.add_column("events")
@@ -239,8 +252,10 @@ def comparison(metrics: dict[str, Any]) -> Table:
 
 
 def rows_of(metrics: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Mapping[str, float]]]]:
-    """Yield all events, and each category that has neutrinos but is not all there is."""
+    """Yield all events, the same with laid over neutrinos, and each category that has some but is not all there is."""
     yield "all", metrics["finders"]
+    if metrics["overlaid"]:
+        yield "overlaid", metrics["overlaid"]
     if len(metrics["categories"]) > 1:
         for name, found in metrics["categories"].items():
             if found["network"]["neutrino_found"] + found["network"]["neutrino_missed"]:
@@ -251,7 +266,7 @@ def draw(folder: Path, metrics: dict[str, Any], answers: Mapping[PointEvent, NDA
     """Draw every event that has neutrinos, and the curves of all."""
     number = 0
     for event, score in answers.items():
-        if (event.label == NEUTRINO).any():
+        if event.has_neutrinos:
             number += 1
             title = f"{event.category} event {event.key.rpartition(':')[2]}"
             point_figures.event_display(folder / f"event-{number}.png", title, event.position, event.label, score)

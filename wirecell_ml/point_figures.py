@@ -21,11 +21,13 @@ def event_display(
 ) -> None:
     """Draw the points of one event coloured by truth and by the network's score; positions (point, 3) are in mm."""
     counts = f"{(label == 1).sum():,} neutrino and {(label == 0).sum():,} cosmic points"
-    panels = (("truth", label, ListedColormap([UNKNOWN, COSMIC, NEUTRINO]), -1), ("network", score, SCORES, 0))
+    truth = label.astype(np.float64)
+    panels = (("truth", truth, ListedColormap([UNKNOWN, COSMIC, NEUTRINO]), -1), ("network", score, SCORES, 0))
     with figure_at(path, 13.0, 11.0) as figure:
         figure.suptitle(f"{title}: {counts}", fontsize=17)
         for column, (name, values, colors, low) in enumerate(panels):
-            points = position[order := np.argsort(values, kind="stable")] / 1000  # neutrinos above
+            order = np.argsort(values, kind="stable")  # neutrinos above
+            points = position[order] / 1000
             style: dict[str, Any] = {"c": values[order], "cmap": colors, "vmin": low, "vmax": 1, "s": 6, "lw": 0}
             space: Any = figure.add_subplot(2, 2, column + 1, projection="3d", **VIEW)
             space.scatter(points[:, 2], points[:, 0], points[:, 1], **style)

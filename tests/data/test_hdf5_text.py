@@ -86,7 +86,7 @@ def test_heaps_are_searched_so_many_times_only(tmp_path: Path, monkeypatch: pyte
     path = saved(tmp_path / "a.h5", ["a" * 5000, "b" * 5000] * 20)
     monkeypatch.setattr(hdf5_text, "MOST_HELD", 0)
     monkeypatch.setattr(hdf5_text, "MOST_PASSES", 0.9)
-    with text(path) as words, pytest.raises(DataError, match="its strings are damaged"):
+    with text(path) as words, pytest.raises(DataError, match="its strings lie over each other"):
         words.rows()
 
 
@@ -100,6 +100,10 @@ def test_a_long_string_that_many_rows_name_is_not_read(tmp_path: Path, monkeypat
         monkeypatch.setattr(hdf5_text, "MOST_TEXTS", 1)
         with pytest.raises(DataError, match="has 2 strings; at most 1"):
             words.rows()
+    message = r"has chunks of \(8, 1\); at most 1 strings"
+    path = saved(tmp_path / "b.h5", ["a"], chunks=(8, 1), maxshape=(None, 1))
+    with text(path) as words, pytest.raises(DataError, match=message):
+        words.rows()
 
 
 def test_other_ways_to_store_text_are_refused(tmp_path: Path) -> None:

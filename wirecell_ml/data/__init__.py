@@ -8,10 +8,21 @@ if TYPE_CHECKING:
     from wirecell_ml.data.blob_data import BlobData
     from wirecell_ml.data.datamodule import RoiData
     from wirecell_ml.data.event_data import EventData, SplitSettings
-    from wirecell_ml.data.point_data import BlobPoints, ClusPoints
+    from wirecell_ml.data.point_data import BlobPoints, ClusPoints, Near, Overlay
     from wirecell_ml.data.readers import open  # noqa: A004  (as it is called: wirecell_ml.data.open)
 
-__all__ = ["Augmentation", "BlobData", "BlobPoints", "ClusPoints", "EventData", "RoiData", "SplitSettings", "open"]
+__all__ = [
+    "Augmentation",
+    "BlobData",
+    "BlobPoints",
+    "ClusPoints",
+    "EventData",
+    "Near",
+    "Overlay",
+    "RoiData",
+    "SplitSettings",
+    "open",
+]
 
 HOMES = {  # loaded when they are asked for, since torch and Lightning take seconds
     "Augmentation": "augment",
@@ -19,6 +30,8 @@ HOMES = {  # loaded when they are asked for, since torch and Lightning take seco
     "BlobPoints": "point_data",
     "ClusPoints": "point_data",
     "EventData": "event_data",
+    "Near": "point_data",
+    "Overlay": "point_data",
     "RoiData": "datamodule",
     "SplitSettings": "event_data",
     "open": "readers",

@@ -60,7 +60,7 @@ def read(source: Source) -> Iterator[Contents]:
         if number in numbers:
             raise DataError(f"{where} comes twice; the members of one event must follow one another")
         numbers.add(number)
-        event = event_of(number, objects_of(parts), where)
+        event = event_of(number, objects_of(parts))
         if event.ident in seen:
             event = replace(event, ident=number)
         if event.ident in seen:
@@ -75,7 +75,7 @@ def bare_event(source: Source) -> Contents:
     """Return the event in a JSON file, whose name tells the number and the algorithm if it is that of a member."""
     match = BARE.fullmatch(source.name)
     number, name = (int(match[1]), match[2]) if match else (0, source.name.partition(".")[0])
-    return event_of(number, {name: (json_source.read_json(source), str(source))}, str(source))
+    return event_of(number, {name: (json_source.read_json(source), str(source))})
 
 
 def bee_parts(source: Source) -> Iterator[Part]:
@@ -98,8 +98,8 @@ def objects_of(parts: Iterable[Part]) -> dict[str, tuple[Any, str]]:
     return objects
 
 
-def event_of(number: int, objects: Mapping[str, tuple[Any, str]], where: str) -> Contents:
-    """Return the event that objects make, by name."""
+def event_of(number: int, objects: Mapping[str, tuple[Any, str]]) -> Contents:
+    """Return the event that objects make, which come by name, each with the place where it is."""
     numbers: dict[str, int] = {}
     points: dict[str, PointCloud] = {}
     tables: dict[str, Mapping[str, Any]] = {}
@@ -154,7 +154,9 @@ def new_members(path: Path, events: Iterable[Contents]) -> Iterator[tuple[str, b
         check_event(event, FORMAT.kinds, written, str(path))
         objects = dict(objects_in(event, f"{path}: event {event.ident}"))
         if not objects:
-            raise DataError(f"{path}: event {event.ident} has only tables that Bee does not show")
+            raise DataError(
+                f"{path}: event {event.ident} has nothing that Bee shows, so that it could not be read back"
+            )
         for name, held in objects.items():
             where = f"{path}: event {event.ident}, {brief(ascii(name))}"
             member = f"data/{number}/{number}-{name}.json"
@@ -210,6 +212,6 @@ FORMAT = Format(
     recognises=recognises,
     read=read,
     write=write,
-    loses="edges of points; widths of numbers and the last bit of some positions; tables other than dead areas, flashes "
-    "and particle trees; what is not of one row in these, such as icons; and the ident of an event that has only lists",
+    loses="edges of points, widths of numbers, the last bit of some positions, tables other than dead areas, flashes "
+    "and particles, and the ident of an event that has only dead areas or particles",
 )

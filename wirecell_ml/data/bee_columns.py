@@ -9,6 +9,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
+from wirecell_ml.data.container import brief
 from wirecell_ml.data.json_fields import LONGEST_NAME, integers, known_numbers
 from wirecell_ml.errors import DataError
 
@@ -84,14 +85,14 @@ def list_of(values: Any, where: str) -> list[Any]:
 
 def as_list(values: Any, where: str) -> list[Any]:
     """Return a column as JSON holds it, NaN to become null; raises DataError where it cannot."""
-    if isinstance(values, ak.Array) and values.ndim > 1:
-        flat, rows = ak.to_numpy(ak.flatten(values, axis=None)), values.to_list()
-    else:
-        flat = np.asarray(values)
-        rows = flat.tolist()
+    ragged = isinstance(values, ak.Array) and values.ndim > 1
+    try:
+        flat = ak.to_numpy(ak.flatten(values, axis=None)) if ragged else np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: no numbers or texts ({brief(error)})") from error
     if flat.ndim != 1 or flat.dtype.kind not in "biufU":
         raise DataError(f"{where}: {flat.dtype} of shape {flat.shape}; expected a number or a text for each row")
     if flat.dtype.kind == "f" and np.isinf(flat).any():
         raise DataError(f"{where}: an infinite number, which JSON does not have")
-    held: list[Any] = rows
+    held: list[Any] = values.to_list() if ragged else flat.tolist()
     return held

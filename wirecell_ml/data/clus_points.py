@@ -86,7 +86,7 @@ def whole(values: NDArray[Any], where: str, end: int | None = None) -> NDArray[n
     if not values.size:
         return values.astype(np.int64)
     lowest, highest = float(values.min()), float(values.max())  # NaN if there is one
-    rows = values.astype(np.int64) if -(2**53) < lowest <= highest < 2**53 else None
+    rows = values.astype(np.int64, order="C") if -(2**53) < lowest <= highest < 2**53 else None
     if rows is None or np.any(rows != values):
         raise DataError(f"{where} are not whole numbers")
     if end is not None and (lowest < 0 or highest >= end):

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from wirecell_ml.data import cluster_numpy, container
 from wirecell_ml.data.blobs import COLUMNS, CORNERS, BlobGraph, each_once, slice_of
-from wirecell_ml.data.cluster_numpy import GRAPH, NAME, member_name
+from wirecell_ml.data.cluster_numpy import GRAPH, NAME, graphs_in, member_name
 from wirecell_ml.data.contents import Contents
-from wirecell_ml.data.formats import Format, Peek, check_event
+from wirecell_ml.data.formats import Format, Peek
 from wirecell_ml.data.graph_json import EDGES, KEYS, MEASURES, MOST_CORNERS, graph_in
 from wirecell_ml.data.json_source import is_json_file, read_json
 from wirecell_ml.data.source import Source
@@ -51,15 +51,13 @@ def write(path: Path, events: Iterable[Contents]) -> None:
 
 def new_members(path: Path, events: Iterable[Contents]) -> Iterator[tuple[str, bytes]]:
     """Yield name and content of each member that ``events`` need."""
-    written: set[int] = set()
-    for event in events:
-        check_event(event, FORMAT.kinds, written, str(path))
-        for prefix, graph in event.blobs.items():
-            try:
-                text = text_of(graph)
-            except DataError as error:
-                raise DataError(f"{path}: event {event.ident}: '{prefix}' cannot be written: {error}") from error
-            yield member_name(prefix, event.ident, GRAPH, path), text
+    for ident, prefix, graph in graphs_in(path, events):
+        name = member_name(prefix, ident, GRAPH, path)
+        try:
+            text = text_of(graph)
+        except DataError as error:
+            raise DataError(f"{path}: {name} cannot be written: {error}") from error
+        yield name, text
 
 
 def text_of(graph: BlobGraph) -> bytes:

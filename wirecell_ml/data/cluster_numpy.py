@@ -82,8 +82,7 @@ def graphs_of(parts: Iterable[Part], where: str) -> dict[str, BlobGraph]:
             graphs[part.prefix] = graph_in(json_source.parsed(text, part.member.where), part.member.where)
         else:
             held[part.kind] = nodes_in(part.member) if part.kind in NODES else pairs_in(part.member)
-    made = {prefix: graph_of(held, f"{where}, '{prefix}'") for prefix, held in arrays.items() if held}
-    return {prefix: made.get(prefix) or graphs[prefix] for prefix in arrays}
+    return graphs | {prefix: graph_of(held, f"{where}, '{prefix}'") for prefix, held in arrays.items() if held}
 
 
 def nodes_in(member: Member) -> NDArray[np.float64]:
@@ -121,12 +120,20 @@ def write(path: Path, events: Iterable[Contents]) -> None:
 
 def new_members(path: Path, events: Iterable[Contents]) -> Iterator[tuple[str, bytes]]:
     """Yield name and content of each member that ``events`` need."""
+    for ident, prefix, graph in graphs_in(path, events):
+        for kind, content in contents_of(graph):
+            yield member_name(prefix, ident, kind, path), content
+
+
+def graphs_in(path: Path, events: Iterable[Contents]) -> Iterator[tuple[int, str, BlobGraph]]:
+    """Yield ident, prefix and graph of all that is to be written; raises DataError where an event cannot be."""
     written: set[int] = set()
     for event in events:
         check_event(event, FORMAT.kinds, written, str(path))
+        if not event.blobs:
+            raise DataError(f"{path}: event {event.ident} has no graph of blobs, so that it could not be read back")
         for prefix, graph in event.blobs.items():
-            for kind, content in contents_of(graph):
-                yield member_name(prefix, event.ident, kind, path), content
+            yield event.ident, prefix, graph
 
 
 def contents_of(graph: BlobGraph) -> Iterator[tuple[str, bytes]]:
@@ -150,7 +157,7 @@ def member_name(prefix: str, ident: int, kind: str, path: Path) -> str:
     name = f"{prefix}_{ident}_{kind}"
     match = NAME.fullmatch(name)
     if not match or match.groups() != (prefix, str(ident), kind):
-        raise DataError(f"{path}: event {ident}: prefix {prefix!a} cannot be written; use printable ASCII")
+        raise DataError(f"{path}: event {ident}: {name!a} would not be read back; use printable ASCII as prefix")
     return name
 
 

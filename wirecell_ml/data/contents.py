@@ -13,7 +13,7 @@ from wirecell_ml.data.frame import Frame
 from wirecell_ml.data.points import PointCloud
 from wirecell_ml.data.tensors import Tensor
 
-Columns = Mapping[str, Any]  # a table: numpy or awkward arrays of one length, by name
+Columns = Mapping[str, Any]  # a table: numpy or awkward arrays of one length, by name; a graph's store: of any shape
 
 
 @dataclass(frozen=True)

@@ -275,7 +275,7 @@ def array_facts(array: NDArray[Any], datatype: str = "") -> ArrayFacts:
 def table_facts(table: Columns) -> TableFacts:
     """Return a table in numbers; its columns are numpy or awkward arrays."""
     infinite = [name for name, column in table.items() if has_infinite(column)]
-    rows = max((len(column) for column in table.values()), default=0)
+    rows = max((len(column) for column in table.values() if getattr(column, "ndim", 1)), default=0)
     return TableFacts(rows, {name: type_of(column) for name, column in table.items()}, infinite)
 
 

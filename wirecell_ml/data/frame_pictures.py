@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from wirecell_ml.data.detectors import Detector, Planes, planes_of, runs_of
 from wirecell_ml.data.facts import unit_of
 from wirecell_ml.data.frame import Frame
+from wirecell_ml.data.picture_text import drawn
 from wirecell_ml.data.spread import spread
 
 LONGEST_US = 1e12  # what is later or longer is drawn as if it began at 0, a column a microsecond
@@ -47,7 +48,7 @@ def draw_frames(figure: Figure, frames: Mapping[str, Frame], masks: Masks, detec
         for axes, (plane, ends) in zip(row, panels[tag].items(), strict=False):
             draw_panel(axes, shown, ends)
             shade(axes, frame, masks, ends)
-            axes.set_title(tag if tag != "*" else "all traces", loc="left")
+            axes.set_title(drawn(tag) if tag != "*" else "all traces", loc="left")
             axes.set_title(plane, loc="right")
         for axes in row[len(panels[tag]) :]:
             axes.set_axis_off()
@@ -181,5 +182,10 @@ def shade(axes: Axes, frame: Frame, masks: Masks, ends: tuple[int, int]) -> None
     masked = np.cumsum(steps, axis=1)[:, :-1] > 0
     axes.imshow(masked.T, alpha=masked.T * MASK_ALPHA, extent=extent_of(frame, ends), cmap=MASKED, **NATIVE)
     axes.text(
-        0.01, 0.01, f"shaded: masked ({', '.join(masks)})", transform=axes.transAxes, color="#1b7837", fontsize=10
+        0.01,
+        0.01,
+        f"shaded: masked ({drawn(', '.join(masks))})",
+        transform=axes.transAxes,
+        color="#1b7837",
+        fontsize=10,
     )

@@ -79,6 +79,10 @@ class Text:
             return
         if self.held.chunks[1:] != self.held.shape[1:]:
             raise DataError(f"{self.where} is cut in chunks of {self.held.chunks}; expected whole rows")
+        if math.prod(self.held.chunks) > MOST_TEXTS:
+            raise DataError(
+                f"{self.where} has chunks of {self.held.chunks}; at most {MOST_TEXTS} strings are read at once"
+            )
         length = self.held.chunks[0]
         for row in range(first - first % length, end, length):
             if self.chunk is None or self.chunk[0] != row:
@@ -127,8 +131,10 @@ class Text:
         header = self.read(place, HEAP_HEADER).tobytes()
         size = int.from_bytes(header[8:], "little")
         self.num_searched += size
-        if not header.startswith(b"GCOL\1") or self.num_searched > MOST_PASSES * self.stream.seek(0, 2):
-            raise DataError(f"{self.where}: its strings are damaged; copy the file again")
+        if not header.startswith(b"GCOL\1"):
+            raise DataError(f"{self.where}: there are no strings where they should be; copy the file again")
+        if self.num_searched > MOST_PASSES * self.stream.seek(0, 2):
+            raise DataError(f"{self.where}: its strings lie over each other or in no order; write it again")
         if self.num_held > MOST_HELD:
             self.heaps, self.num_held = {}, 0
         self.num_held += size

@@ -55,7 +55,7 @@ def read(source: Source) -> Iterator[Contents]:
         where = str(source)
         tables = [table_of(name, group, stream, f"{where}: {name}") for name, group in groups(file) if is_table(group)]
         for row, key in enumerate(event_keys(subgroup(file, EVENTS, where), f"{where}: {EVENTS}")):
-            held = {table.name: table.take((row,), key) for table in tables}
+            held = {table.name: table.take(row, key) for table in tables}
             run, subrun, ident = key
             yield Contents(ident, run, subrun, tables={name: columns for name, columns in held.items() if columns})
         for table in tables:
@@ -122,26 +122,27 @@ class Table:
     span: Span | None = None  # the next to be taken
     end: int = 0  # of the rows that were taken
 
-    def take(self, *keys: Key) -> Columns:
-        """Return the rows of the event that has ``keys``."""
+    def take(self, row: int, key: Key) -> Columns:
+        """Return the rows of the event that has ``row`` in ``event_table``, and ``key`` for run, subrun and event."""
         self.span = self.span or next(self.spans, None)
+        if self.span and self.span.key < (row,) and len(self.span.key) == 1:
+            raise DataError(f"{self.where}: rows of event {self.span.key[0]} are out of the order of {EVENTS}")
         first = self.end
-        if self.span and self.span.key in keys:
+        if self.span and self.span.key in ((row,), key):
             _, first, self.end = self.span
             self.span = None
         if self.end > self.num_rows:
-            raise DataError(
-                f"{self.where} has {self.num_rows} rows, but event {keys} should have {first} to {self.end}"
-            )
+            raise DataError(f"{self.where} has {self.num_rows} rows, but event {key} should have {first} to {self.end}")
         if (size := (self.end - first) * self.row_bytes) > container.MOST_BYTES:
-            raise DataError(f"{self.where}: event {keys} has {size} bytes; at most {container.MOST_BYTES} are read")
+            raise DataError(f"{self.where}: event {key} has {size} bytes; at most {container.MOST_BYTES} are read")
         return {name: column.rows(first, self.end) for name, column in self.columns.items()}
 
     def finish(self) -> None:
         """Raise DataError where rows are left that were not taken."""
         self.span = self.span or next(self.spans, None)
         if self.span:
-            raise DataError(f"{self.where}: rows of event {self.span.key} are out of the order of {EVENTS}")
+            event = ", ".join(map(str, self.span.key))
+            raise DataError(f"{self.where}: rows of event {event} are out of the order of {EVENTS}")
         if self.end != self.num_rows:
             raise DataError(f"{self.where} has {self.num_rows} rows, but {self.end} that belong to an event")
 

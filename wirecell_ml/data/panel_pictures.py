@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from wirecell_ml.data.contents import Columns, Contents
 from wirecell_ml.data.frame import Frame
 from wirecell_ml.data.frame_pictures import NATIVE, pool, shown_of, with_zero_white
+from wirecell_ml.data.picture_text import drawn
 from wirecell_ml.figures import NETWORK
 
 MOST_PANELS = 12
@@ -55,7 +56,7 @@ def draw_panels(figure: Figure, panels: Sequence[Panel]) -> None:
     across = min(MOST_ACROSS, len(panels))
     grid = figure.subplots(ceil(len(panels) / across), across, squeeze=False).ravel()
     for axes, panel in zip(grid, panels, strict=False):
-        axes.set_title(panel.title, loc="left", fontsize=11)
+        axes.set_title(drawn(panel.title), loc="left", fontsize=11)
         panel.draw(axes)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
@@ -109,7 +110,7 @@ def draw_curve(table: Columns, axes: Axes) -> None:
     """Draw the second column of a table against its first."""
     (across, places), (up, values) = table.items()
     axes.plot(places, values, color=NETWORK, linewidth=1.2)
-    axes.set(xlabel=across, ylabel=up)
+    axes.set(xlabel=drawn(across), ylabel=drawn(up))
 
 
 def flat_numbers(values: Any) -> NDArray[np.float64]:

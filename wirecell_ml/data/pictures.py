@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from wirecell_ml.data import frame_pictures, panel_pictures, space_pictures
 from wirecell_ml.data.contents import Contents
 from wirecell_ml.data.detectors import Detector
+from wirecell_ml.data.picture_text import drawn
 from wirecell_ml.errors import DataError
 from wirecell_ml.figures import figure_at
 
@@ -27,7 +28,7 @@ def draw_event(path: Path, event: Contents, title: str, detector: Detector | Non
     for name, size, draw in parts_of(event, detector):
         place = path.with_stem(f"{path.stem}-{name}") if written else path
         with figure_at(place, *size) as figure:
-            figure.suptitle(title, x=0.01, ha="left", fontsize=15)
+            figure.suptitle(drawn(title), x=0.01, ha="left", fontsize=15)
             draw(figure)
         written.append(place)
     if not written:

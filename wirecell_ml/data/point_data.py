@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,28 @@ from wirecell_ml.errors import DataError
 FEATURES = ("x", "y", "z", "log_charge")  # m, x from the mean of the event; log(1 + electrons)
 
 
+@dataclass(frozen=True)
+class Near:
+    """Which of the nearest points in space are the neighbours of a point."""
+
+    number: int  # of them
+    reach: int  # the last of them is so many points away; those between are spread geometrically
+
+    def ranks(self) -> NDArray[np.int64]:
+        """Return by how many points each neighbour is away, (number,), the nearest being 1."""
+        wanted = np.geomspace(1, self.reach, self.number).round().astype(np.int64)
+        least = np.arange(1, self.number + 1)
+        return np.maximum.accumulate(wanted - least) + least  # no rank twice
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """How neutrinos of one training event are laid over another, so that no network can go by the kind of event."""
+
+    share: float  # of the events that train, 0 to 1
+    shift_mm: float  # by which the neutrinos, mirrored at random, are moved along x, y and z, at most
+
+
 @dataclass(frozen=True, eq=False)
 class PointEvent:
     """The points of one event and what they are."""
@@ -47,6 +69,29 @@ class PointEvent:
             digest.update(np.ascontiguousarray(values).data)
         return digest.hexdigest()
 
+    @property
+    def has_neutrinos(self) -> bool:
+        """Whether any point is of a neutrino."""
+        return bool((self.label == NEUTRINO).any())
+
+    def overlaid(
+        self, other: "PointEvent", shift_mm: Sequence[float] = (0, 0, 0), sign: Sequence[int] = (1, 1, 1)
+    ) -> "PointEvent":
+        """Return this event with the neutrino points of another instead of its own.
+
+        These are mirrored about their middle along x, y, z where ``sign`` is -1, and moved by ``shift_mm``.
+        """
+        own, new = self.label != NEUTRINO, other.label == NEUTRINO
+        place = other.position[new]
+        middle = place.mean(axis=0)
+        return PointEvent(
+            key=f"{self.key}+{other.key}",
+            category="overlaid",
+            position=np.concatenate([self.position[own], middle + (place - middle) * sign + shift_mm]),
+            charge=np.concatenate([self.charge[own], other.charge[new]]),
+            label=np.concatenate([self.label[own], other.label[new]]),
+        )
+
     def features(self) -> NDArray[np.float32]:
         """Return what a network sees of each point, (point, feature) as ``FEATURES`` names them.
 
@@ -59,22 +104,25 @@ class PointEvent:
 class PointDataset(Dataset[Data]):
     """Events as points with their nearest neighbours, all in memory."""
 
-    def __init__(self, events: list[PointEvent], neighbours: int) -> None:
-        self.graphs = [as_graph(event, neighbours) for event in events]
+    def __init__(self, events: list[PointEvent], near: Near, overlay: Overlay) -> None:
+        self.events, self.near, self.overlay = events, near, overlay
+        self.sources = [event for event in events if event.has_neutrinos]
 
     def __len__(self) -> int:
-        return len(self.graphs)
+        return len(self.events)
 
     def __getitem__(self, draw: Draw | int) -> Data:
-        """Return one event; one that is drawn to train is mirrored in x half of the time."""
-        if not isinstance(draw, Draw):
-            return self.graphs[draw]
-        graph = self.graphs[draw.item]
-        if draw.seed is None or draw.seed % 2:
-            return graph
-        mirrored = graph.clone()
-        mirrored.x[:, 0] *= -1  # distances, and so the neighbours, stay
-        return mirrored
+        """Return one event; one that is drawn to train is mirrored in x, and has other neutrinos, as its seed says."""
+        if not isinstance(draw, Draw) or draw.seed is None:
+            return as_graph(self.events[draw.item if isinstance(draw, Draw) else draw], self.near)
+        dice = np.random.default_rng(draw.seed)
+        event, shift = self.events[draw.item], self.overlay.shift_mm
+        if self.sources and dice.random() < self.overlay.share:
+            source = self.sources[dice.integers(len(self.sources))]
+            event = event.overlaid(source, dice.uniform(-shift, shift, 3), dice.choice([-1, 1], 3))
+        graph = as_graph(event, self.near)
+        graph.x[:, 0] *= dice.choice([-1, 1])  # distances, and so the neighbours, stay
+        return graph
 
 
 class PointData(EventData[PointEvent, PointEvent]):
@@ -82,9 +130,17 @@ class PointData(EventData[PointEvent, PointEvent]):
 
     collate = staticmethod(Batch.from_data_list)
 
-    def __init__(self, neighbours: int, split: SplitSettings, batch_size: int, num_workers: int, seed: int) -> None:
+    def __init__(
+        self,
+        near: Near,
+        overlay: Overlay,
+        split: SplitSettings,
+        batch_size: int,
+        num_workers: int,
+        seed: int,
+    ) -> None:
         super().__init__(split, batch_size, num_workers, seed)
-        self.neighbours = neighbours
+        self.near, self.overlay = near, overlay
 
     @abstractmethod
     def read(self) -> Iterator[PointEvent]:
@@ -124,17 +180,18 @@ class PointData(EventData[PointEvent, PointEvent]):
 
     def dataset(self, part: Part) -> PointDataset:
         """Return the points of one part."""
-        return PointDataset(list(self.selected(part)), self.neighbours)
+        return PointDataset(list(self.selected(part)), self.near, self.overlay)
 
     def trial(self) -> Trial:
         """Return two points."""
         nothing = PointEvent("", "", np.zeros((2, 3)), np.zeros(2), np.array([NEUTRINO, COSMIC], np.int8))
-        batch = Batch.from_data_list([as_graph(nothing, self.neighbours)])
+        batch = Batch.from_data_list([as_graph(nothing, self.near)])
         return Trial(batch, f"an event of 2 points with {len(FEATURES)} features")
 
     def example(self) -> Any:
         """Return the largest validation event."""
-        return max(self.dataset("validation").graphs, key=lambda graph: int(graph.num_nodes or 0))
+        largest = max(self.selected("validation"), key=lambda event: len(event.position))
+        return as_graph(largest, self.near)
 
 
 class BlobPoints(PointData):
@@ -153,14 +210,15 @@ class BlobPoints(PointData):
         anode_x_mm: float,
         near_mm: float,
         shower_mm: float,
-        neighbours: int,
+        near: Near,
+        overlay: Overlay,
         split: SplitSettings,
         batch_size: int,
         num_workers: int,
         cache: str,
         seed: int,
     ) -> None:
-        super().__init__(neighbours, split, batch_size, num_workers, seed)
+        super().__init__(near, overlay, split, batch_size, num_workers, seed)
         self.blobs = BlobData(files, truth, solved, chain, particles, 0, split, batch_size, num_workers, cache, seed)
         self.particles, self.solved_above = particles, solved_above
         self.drift = Drift(time0_us, drift_velocity_mm_per_us, anode_x_mm)
@@ -187,13 +245,14 @@ class ClusPoints(PointData):
     def __init__(
         self,
         files: str | list[str],
-        neighbours: int,
+        near: Near,
+        overlay: Overlay,
         split: SplitSettings,
         batch_size: int,
         num_workers: int,
         seed: int,
     ) -> None:
-        super().__init__(neighbours, split, batch_size, num_workers, seed)
+        super().__init__(near, overlay, split, batch_size, num_workers, seed)
         self.files = [files] if isinstance(files, str) else files
 
     def read(self) -> Iterator[PointEvent]:
@@ -210,17 +269,18 @@ class ClusPoints(PointData):
                 yield PointEvent(path.name, "all", place, charge, label)
 
 
-def as_graph(event: PointEvent, neighbours: int) -> Data:
-    """Return what a network sees of one event; edges come from the ``neighbours`` nearest points of each, in order.
+def as_graph(event: PointEvent, near: Near) -> Data:
+    """Return what a network sees of one event; the edges to each point come from ``near`` points of it, in order.
 
     Where an event has too few points, the edges that are left come from the point itself.
     """
-    wanted = neighbours + 1  # the nearest is most often the point itself
-    near = np.arange(len(event.position))[:, None].repeat(wanted, axis=1)
-    found = min(wanted, len(event.position))
-    near[:, :found] = cKDTree(event.position).query(event.position, range(1, found + 1))[1]
-    sources = torch.from_numpy(near[:, 1:].reshape(-1))
-    targets = torch.arange(len(near)).repeat_interleave(neighbours)
+    size = len(event.position)
+    rows = np.arange(size)[:, None].repeat(near.number, axis=1)
+    ranks = near.ranks()[near.ranks() <= size - 1]
+    if len(ranks):
+        rows[:, : len(ranks)] = cKDTree(event.position).query(event.position, ranks + 1)[1]  # the first is the point
+    sources = torch.from_numpy(rows.reshape(-1))
+    targets = torch.arange(size).repeat_interleave(near.number)
     return Data(
         x=torch.from_numpy(event.features()),
         y=torch.from_numpy(event.label).long(),

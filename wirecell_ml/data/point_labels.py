@@ -86,7 +86,8 @@ def read_segments(path: Path, ident: int, drift: Drift, shower_mm: float) -> Seg
         lines = [line(one, drift, shower_mm) for one in particles]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path}: event {ident}: expected JSON of {{ident: {{particles: [{{kind, p0, p1 or dir, t0}}]}}}} ({error!r})"
+            f"{path}: event {ident}: expected JSON of {{ident: {{particles: [{{kind, p0, p1 or dir, t0}}]}}}} "
+            f"({error!r})"
         ) from error
     places = np.array(lines, np.float64).reshape(-1, 2, 3)
     labels = np.array([label_of(str(one["kind"]), path) for one in particles], np.int8)
@@ -97,7 +98,8 @@ def line(particle: dict[str, Any], drift: Drift, shower_mm: float) -> NDArray[np
     """Return where the charge of a particle seems to start and to end, (2, 3) in mm."""
     start = np.array(particle["p0"], np.float64)
     end = np.array(particle["p1"]) if "p1" in particle else start + shower_mm * np.array(particle["dir"])
-    return np.stack([start, end]) + [drift.shift_mm(particle["t0"] / 1000), 0, 0]
+    shift = np.array([drift.shift_mm(particle["t0"] / 1000), 0, 0])
+    return np.stack([start + shift, end + shift])
 
 
 def label_of(kind: str, path: Path) -> int:

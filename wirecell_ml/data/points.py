@@ -30,7 +30,7 @@ class PointCloud:
             return
         if self.edges.ndim != 2 or len(self.edges) != 2:
             raise DataError(f"edges of shape {self.edges.shape}; expected (2, edge)")
-        if self.edges.size and not (0 <= self.edges.min() and self.edges.max() < len(self)):
+        if self.edges.size and not (self.edges.min() >= 0 and self.edges.max() < len(self)):
             raise DataError(f"an edge to point {self.edges.max()}, of {len(self)}")
         for name, values in self.edge_columns.items():
             if len(values) != self.edges.shape[1]:

@@ -66,11 +66,6 @@ def formats(kind: str | None = None) -> Iterator[Format]:
     """Yield the formats that files of a kind of container may have, or all, each once."""
     modules = MODULES[kind] if kind else dict.fromkeys(name for names in MODULES.values() for name in names)
     for name in modules:
-        if (
-            not (Path(__file__).parent / f"{name}.py").exists()
-            or "FORMAT = " not in (Path(__file__).parent / f"{name}.py").read_text()
-        ):
-            continue  # HACK until all have landed
         held: Format = import_module(f"wirecell_ml.data.{name}").FORMAT
         yield held
 

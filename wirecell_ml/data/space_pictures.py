@@ -16,6 +16,7 @@ from wirecell_ml.data.blob_space import centres, middle_ns
 from wirecell_ml.data.blobs import BlobGraph
 from wirecell_ml.data.contents import Contents
 from wirecell_ml.data.depos import DepoSet
+from wirecell_ml.data.picture_text import drawn
 from wirecell_ml.data.points import PointCloud
 from wirecell_ml.figures import NETWORK, QUIET
 
@@ -148,7 +149,7 @@ def draw_dots(figure: Figure, rows: Sequence[Dots]) -> None:
     """Draw each row of dots, turned and from three sides."""
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for part, dots in zip(parts, rows, strict=True):
-        part.suptitle(f"{dots.title}: {len(dots.place)}{dots.thinned}", x=0.02, ha="left", fontsize=14)
+        part.suptitle(f"{drawn(dots.title)}: {len(dots.place)}{dots.thinned}", x=0.02, ha="left", fontsize=14)
         grid = part.add_gridspec(1, 4, width_ratios=[1.15, 1, 1, 1])
         colors = {} if isinstance(dots.color, str) else {"cmap": dots.shades, "norm": dots.norm}
         look = colors | {"c": dots.color, "linewidths": 0, "s": float(np.clip(30000 / len(dots.place), 1.0, 14.0))}
@@ -157,7 +158,7 @@ def draw_dots(figure: Figure, rows: Sequence[Dots]) -> None:
         for axes, view in zip(flat, VIEWS, strict=True):
             picture = draw_flat(axes, dots, view, look)
         if dots.color_name:
-            bar = part.colorbar(picture, ax=flat, pad=0.01, aspect=30, label=dots.color_name)
+            bar = part.colorbar(picture, ax=flat, pad=0.01, aspect=30, label=drawn(dots.color_name))
             bar.outline.set_visible(False)
             if dots.shades is LABELS:
                 bar.set_ticks([])

@@ -24,7 +24,7 @@ class PoolEvent(nn.Module):
 
 
 class PointNet(nn.Module):
-    """One perceptron for all points, their pool, and a perceptron for both (arXiv:1612.00593, without its transforms)."""
+    """One perceptron for all points, their pool, and a perceptron for both (arXiv:1612.00593, less its transforms)."""
 
     def __init__(self, features: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class EdgeConv(nn.Module):
 
 
 class EdgeNet(nn.Module):
-    """Edge convolutions, the first over neighbours in space, the others over those in the features of the one before."""
+    """Edge convolutions, the first over neighbours in space, all others over those in the features before."""
 
     def __init__(self, features: int, hidden: int, layers: int, neighbours: int, dropout: float) -> None:
         super().__init__()
@@ -80,7 +80,8 @@ class EdgeNet(nn.Module):
         ``points`` (point, feature) are float32; ``neighbours`` (point, neighbour) int64 are rows of points near in
         space; ``event`` (point,) int64, in order, says which event of the batch a point is of.
         """
-        points, seen = self.scale(points), []
+        points = self.scale(points)
+        seen: list[Tensor] = []
         for convolution in self.convolutions:
             if seen:
                 neighbours = nearest(points, event, self.neighbours)
@@ -99,10 +100,10 @@ def nearest(points: Tensor, event: Tensor, number: int) -> Tensor:
     found, first = [], 0
     for size in torch.bincount(event).tolist():
         inside = points[first : first + size]
-        for rows in inside.split(ROWS_AT_ONCE):
-            near = torch.cdist(rows, inside).topk(min(number, size), largest=False).indices
-            found.append(
-                first + nn.functional.pad(near.float()[None], (0, number - near.shape[1]), "replicate")[0].long()
-            )
+        places = torch.arange(number, device=points.device).clamp(max=size - 1)
+        for start in range(0, size, ROWS_AT_ONCE):
+            distances = torch.cdist(inside[start : start + ROWS_AT_ONCE], inside)
+            near = distances.topk(min(number, size), largest=False).indices
+            found.append(first + near[:, places])
         first += size
     return torch.cat(found)

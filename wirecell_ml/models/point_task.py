@@ -30,9 +30,10 @@ class PointTask(Task):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if stage != "fit" or not isinstance(data, PointData):
             return
-        graphs = data.dataset("train").graphs
-        self.model.scale.fit(torch.cat([graph.x for graph in graphs]))  # type: ignore[operator, union-attr]
-        label = torch.cat([graph.y for graph in graphs])
+        events = list(data.selected("train"))
+        features = np.concatenate([event.features() for event in events])
+        self.model.scale.fit(torch.from_numpy(features))  # type: ignore[operator, union-attr]
+        label = torch.from_numpy(np.concatenate([event.label for event in events]))
         rare = (label == COSMIC).sum() / (label == NEUTRINO).sum().clamp(min=1)
         self.neutrino_weight.copy_(rare.clamp(max=self.most_weight))
 
