@@ -1,5 +1,7 @@
 """Blob graphs made by hand: two touching blobs in two slices, and a ghost that shares a wire with one of them."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,7 +10,7 @@ from wirecell_ml.data.blobs import COLUMNS, BlobGraph
 U, V, W = 1, 2, 4  # layer flags of wire-plane ids
 
 
-def nodes(code: str, *rows: dict[str, float]) -> NDArray[np.float64]:
+def nodes(code: str, *rows: Mapping[str, float]) -> NDArray[np.float64]:
     """Return the array of some nodes whose columns are zero where a row does not give them."""
     return np.array([[row.get(name, 0.0) for name in COLUMNS[code]] for row in rows])
 

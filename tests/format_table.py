@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from tests.fuzz import test_modules
 from tests.reading import ReaderContract, same
@@ -98,7 +98,7 @@ def count_events(numbers: Numbers, folder: Path) -> None:
         mine = [one for one in found if one.format == name]
         row["files"], row["events"] = len(mine), sum(one.events for one in mine)
         row["not_read_to_the_end"] = sum(bool(one.fault) for one in mine)
-    table = Table("file", "format", "events", "fault")
+    table = Table(Column("file", overflow="fold"), "format", "events", Column("fault", overflow="fold"))
     for one in found:
         table.add_row(one.name, one.format, str(one.events) if one.format else "", one.fault)
     Console().print(table)

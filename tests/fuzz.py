@@ -163,7 +163,7 @@ class Reader:
                 answer: tuple[str, float, float] = self.pipe.recv()
                 return answer
             outcome = f"hung for {HUNG_S:g} s"
-        except EOFError:
+        except (EOFError, ConnectionError):
             self.process.join()
             outcome = f"the process ended with {self.process.exitcode}"
         self.end()

@@ -1,6 +1,7 @@
 """Publishing a blob network: it enters a zoo whose page and table hold what was measured, and answers as it did."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,14 +22,20 @@ FILES = shipped("data") / "blobs"
 ENTRY = {"README.md", "card.json", "config.yaml", "figures", "metrics.json", "provenance.json", "split.json"}
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("published")
+
+
 @pytest.fixture
-def folder(tmp_path: Path, entry: Callable[..., Ended]) -> Path:
-    """Return a zoo that holds one trained network, ``tiny``, beside the run that it was."""
-    places = (f"data.cache={tmp_path / 'cache'}", f"hydra.run.dir={tmp_path / 'run'}")
-    assert entry(train.main, *QUICK, *places).status == 0
-    ended = entry(publish.main, f"files={FILES}", f"run={tmp_path / 'run'}", "name=tiny", f"zoo={tmp_path / 'zoo'}")
-    assert ended.status == 0, ended
-    return tmp_path / "zoo"
+def folder(place: Path, entry: Callable[..., Ended]) -> Path:
+    """Return a zoo that holds one trained network, ``tiny``, beside the run that it was; it is made once."""
+    if not (place / "zoo" / "README.md").exists():
+        settings = (f"data.cache={place / 'cache'}", f"hydra.run.dir={place / 'run'}", "evaluation.figures=true")
+        assert entry(train.main, *QUICK, *settings).status == 0
+        ended = entry(publish.main, f"files={FILES}", f"run={place / 'run'}", "name=tiny", f"zoo={place / 'zoo'}")
+        assert ended.status == 0, ended
+    return place / "zoo"
 
 
 def test_a_published_network_is_described_by_its_numbers_and_answers_as_it_did(folder: Path) -> None:
@@ -58,13 +65,20 @@ def test_load_published_gives_the_network_as_it_was_trained(folder: Path, monkey
     monkeypatch.setattr(zoo, "shipped", lambda _: folder)
     network = zoo.load_published("tiny")
     assert not network.training
-    blobs, others = blob_export.example()[0], blob_export.example()[1:]
+    blobs, *others = blob_export.example()
     with torch.inference_mode():
         logit, log_charge = network(blobs, *others)
     assert logit.shape == log_charge.shape == (len(blobs),)
     held = json.loads((folder.parent / "run" / "features.json").read_text())
     assert network.state_dict()["blob_scale.mean"].tolist() == [mean for mean, _ in held["blob"].values()]
-    with (folder / "tiny" / "weights.safetensors").open("ab") as file:
+
+
+def test_a_published_file_that_was_changed_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = Path(shutil.copytree(folder, tmp_path / "changed"))
+    monkeypatch.setattr(zoo, "shipped", lambda _: changed)
+    with (changed / "tiny" / "weights.safetensors").open("ab") as file:
         file.write(b"x")
     with pytest.raises(DataError, match="not the file that was published"):
         zoo.load_published("tiny")

@@ -83,6 +83,28 @@ def test_a_run_ends_with_metrics_a_table_and_figures(
     assert {"event-1.png", "event-2.png", "curves.png"} <= pictures
 
 
+def test_nothing_is_laid_over_events_where_none_has_neutrinos(entry: Callable[..., Ended], clus_files: Path) -> None:
+    run, split = clus_files.parent / "run", clus_files.parent / "split.json"
+    for number in (3, 4):  # these are measured
+        path = clus_files / f"rec-lab-apa0-{number}.npz"
+        arrays = dict(np.load(path))
+        np.savez(path, allow_pickle=False, **arrays | {"is_nu": np.zeros(40, np.int64)})
+    names = [f"rec-lab-apa0-{number}.npz" for number in range(5)]
+    split.write_text(json.dumps({"train": names[:2], "validation": names[2:3], "test": names[3:]}))
+    ended = entry(
+        train.main,
+        *QUICK,
+        f"data.files={clus_files}",
+        "model=pointnet",
+        f"data.split.file={split}",
+        f"hydra.run.dir={run}",
+    )
+    assert ended.status == 0, ended
+    metrics = json.loads((run / "evaluation" / "metrics.json").read_text())
+    assert metrics["overlaid"] == {}
+    assert metrics["finders"]["network"]["recall"] == 0
+
+
 def test_an_event_without_neutrinos_can_be_drawn(tmp_path: Path) -> None:
     path = tmp_path / "event.png"
     point_figures.event_display(path, "nothing", np.zeros((1, 3)), np.zeros(1, np.int8), np.zeros(1))

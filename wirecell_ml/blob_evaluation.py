@@ -61,14 +61,20 @@ class Cuts:
 
 
 def evaluate(
-    task: BlobTask, data: BlobData, settings: DictConfig, cfg: DictConfig, name: str, folder: Path  # noqa: ARG001  (every evaluation is given it)
+    task: BlobTask,
+    data: BlobData,
+    settings: DictConfig,
+    cfg: DictConfig,  # noqa: ARG001  (every evaluation is given it)
+    name: str,
+    folder: Path,
 ) -> dict[str, Any]:
     """Measure a network on the events that ``settings`` name, and write metrics, table and figures to ``folder``.
 
     ``cfg`` is the config that it was trained with, and ``name`` what the metrics call it.
     """
     events = [event for _, event in data.loaded(settings.split)]
-    judged = [judge(task, event, data.ghost_below) for event in track(events, "evaluating", console=Console(stderr=True))]
+    shown = track(events, "evaluating", console=Console(stderr=True))
+    judged = [judge(task, event, data.ghost_below) for event in shown]
     blobs, cuts = together(judged), choose_cuts(task, data, settings)
     metrics = collect(blobs, cuts) | provenance(name, type(task.model).__name__, data, settings.split, cuts)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")

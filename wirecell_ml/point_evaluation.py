@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from wirecell_ml import point_figures
-from wirecell_ml.data.point_data import FEATURES, Near, PointData, PointEvent, as_graph
+from wirecell_ml.data.point_data import PointData
 from wirecell_ml.data.point_labels import NEUTRINO, UNKNOWN
+from wirecell_ml.data.point_sample import FEATURES, Near, PointEvent, as_graph
 from wirecell_ml.data.split import PARTS, Part
 from wirecell_ml.models.blob_metrics import Mask, Values, ratio, scan
 from wirecell_ml.models.point_task import PointTask
@@ -101,7 +102,8 @@ def evaluate(
     answers = {event: score_of(task, event, data.near) for event in data.selected(settings.split)}
     points, cuts = judged(answers), choose_cuts(task, data, settings)
     metrics = collect(points, cuts) | {"by_event": by_event(answers, cuts)}
-    metrics["overlaid"] = finders(judged(overlaid(task, data, list(answers))), cuts) if len(answers) > 1 else {}
+    mixed = overlaid(task, data, list(answers))
+    metrics["overlaid"] = finders(judged(mixed), cuts) if mixed else {}
     metrics |= provenance(name, type(task.model).__name__, data, settings.split, cuts)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     table = comparison(metrics)
@@ -120,9 +122,9 @@ def score_of(task: PointTask, event: PointEvent, near: Near) -> NDArray[np.float
 
 
 def overlaid(task: PointTask, data: PointData, events: list[PointEvent]) -> dict[PointEvent, NDArray[np.float64]]:
-    """Return the answers to events with the neutrinos of others instead of their own, each event once."""
-    sources = [event for event in events if event.has_neutrinos] or events
-    mixed = [event.overlaid(sources[n % len(sources)]) for n, event in enumerate(events)]
+    """Return the answers to events with the neutrinos of others instead of their own; none without neutrinos."""
+    sources = [event for event in events if event.has_neutrinos]
+    mixed = [event.overlaid(sources[n % len(sources)]) for n, event in enumerate(events) if sources]
     return {event: score_of(task, event, data.near) for event in mixed}
 
 

@@ -40,6 +40,7 @@ def main() -> None:
 def measure(name: str) -> Cost:
     """Return what the network of ``configs/model/<name>.yaml`` costs."""
     task = build_task(composed(f"model={name}"))
+    assert isinstance(task, RoiTask)
     images, targets = torch.randn(1, 3, 800, 600), torch.zeros(1, 1, 800, 600)
     optimizer = task.make_optimizer(params=task.parameters())
 

@@ -27,6 +27,7 @@ from tests.benchmarks.measure import machine, median_seconds
 from tests.fuzz import test_modules
 from tests.reading import ReaderContract, counted
 from wirecell_ml.data import readers
+from wirecell_ml.data.source import Source
 from wirecell_ml.errors import DataError
 
 ENOUGH_BYTES = 4_000_000  # of an example
@@ -97,7 +98,10 @@ def measure(path: Path, repeats: int) -> tuple[str, ...] | None:
     if plain is None:
         return None
     form = readers.open(path).format
-    ours = lambda: sum(1 for _ in form.read(readers.Source.of(path)))  # noqa: E731
+
+    def ours() -> int:
+        return sum(1 for _ in form.read(Source.of(path)))
+
     events = ours()
     plain()
     library_s, ours_s = interleaved(plain, ours, repeats)

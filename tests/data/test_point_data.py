@@ -8,16 +8,8 @@ import torch
 from torch_geometric.data import Batch
 
 from wirecell_ml.data.event_data import SplitSettings
-from wirecell_ml.data.point_data import (
-    BlobPoints,
-    ClusPoints,
-    Near,
-    Overlay,
-    PointDataset,
-    PointEvent,
-    as_graph,
-    network_inputs,
-)
+from wirecell_ml.data.point_data import BlobPoints, ClusPoints, PointDataset
+from wirecell_ml.data.point_sample import Near, Overlay, PointEvent, as_graph, network_inputs
 from wirecell_ml.data.sampling import Draw
 from wirecell_ml.errors import DataError
 from wirecell_ml.paths import shipped

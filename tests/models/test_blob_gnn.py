@@ -27,8 +27,8 @@ def graph() -> Any:
 @pytest.fixture(params=["gnn", "mlp"])
 def network(request: pytest.FixtureRequest) -> nn.Module:
     torch.manual_seed(1)
-    made = {"gnn": lambda: BlobGNN(NUM_BLOB, NUM_ACTIVITY, 8, 2), "mlp": lambda: BlobMLP(NUM_BLOB, 8, 2)}
-    return made[request.param]().eval()  # type: ignore[no-any-return]
+    made: nn.Module = BlobGNN(NUM_BLOB, NUM_ACTIVITY, 8, 2) if request.param == "gnn" else BlobMLP(NUM_BLOB, 8, 2)
+    return made.eval()
 
 
 def test_ghosts_are_blobs_with_less_than_the_threshold(graph: Any) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
-from wirecell_ml.data.point_data import Near, PointEvent, as_graph, network_inputs
+from wirecell_ml.data.point_sample import Near, PointEvent, as_graph, network_inputs
 from wirecell_ml.models import EdgeNet, PointNet, PointTask, constant
 from wirecell_ml.models.point_net import nearest
 

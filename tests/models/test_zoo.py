@@ -9,11 +9,16 @@ import torch
 from omegaconf import OmegaConf
 
 import wirecell_ml
+from wirecell_ml.data.blob_data import as_graph, network_inputs
+from wirecell_ml.data.blob_files import Job, Names, read_job
 from wirecell_ml.errors import ConfigError, DataError
 from wirecell_ml.models import RoiFinder, zoo
 from wirecell_ml.paths import shipped
 
 NAMES = sorted(zoo.read_index(shipped("models")))
+BLOB_FILES = Names("clusters-tru5-*.npz", "clusters-img-*.npz")
+ROI_FINDERS = [name for name in NAMES if not name.startswith("blob")]
+BLOB_NETWORKS = [name for name in NAMES if name.startswith("blob")]
 
 
 @pytest.fixture
@@ -24,7 +29,7 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path / "roinet_small_pdsp"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ROI_FINDERS)
 def test_a_published_network_is_ready_to_use(name: str) -> None:
     finder = wirecell_ml.load_published(name)
     assert isinstance(finder, RoiFinder)
@@ -33,6 +38,18 @@ def test_a_published_network_is_ready_to_use(name: str) -> None:
         probability = finder(torch.zeros(1, 3, 17, 23))
     assert probability.shape == (1, 1, 17, 23)
     assert probability.max() < 0.5  # nothing is found in silence
+
+
+@pytest.mark.parametrize("name", BLOB_NETWORKS)
+def test_a_published_blob_network_tells_real_blobs_from_ghosts(name: str) -> None:
+    network = wirecell_ml.load_published(name)
+    event = next(iter(read_job(Job(shipped("data") / "blobs" / "clusters-apa0-0.tar.xz", bundled=True), BLOB_FILES)))
+    graph = as_graph(event, ghost_below=100)
+    with torch.no_grad():
+        logit, log_charge = network(*network_inputs(graph))
+    real = graph["blob"].real > 0
+    assert ((logit > 0) == real).float().mean() > 0.9
+    assert log_charge.shape == logit.shape
 
 
 def test_a_name_that_is_not_published_has_a_near_one() -> None:

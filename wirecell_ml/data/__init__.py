@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from wirecell_ml.data.blob_data import BlobData
     from wirecell_ml.data.datamodule import RoiData
     from wirecell_ml.data.event_data import EventData, SplitSettings
-    from wirecell_ml.data.point_data import BlobPoints, ClusPoints, Near, Overlay
+    from wirecell_ml.data.point_data import BlobPoints, ClusPoints
+    from wirecell_ml.data.point_sample import Near, Overlay
     from wirecell_ml.data.readers import open  # noqa: A004  (as it is called: wirecell_ml.data.open)
 
 __all__ = [
@@ -30,8 +31,8 @@ HOMES = {  # loaded when they are asked for, since torch and Lightning take seco
     "BlobPoints": "point_data",
     "ClusPoints": "point_data",
     "EventData": "event_data",
-    "Near": "point_data",
-    "Overlay": "point_data",
+    "Near": "point_sample",
+    "Overlay": "point_sample",
     "RoiData": "datamodule",
     "SplitSettings": "event_data",
     "open": "readers",

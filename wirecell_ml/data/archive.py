@@ -33,11 +33,7 @@ def read(source: Source) -> Iterator[Contents]:
     Raises DataError at the first thing that is wrong: a tar yields its whole events before, and a cut zip yields none.
     """
     for ident, parts in event_parts(source):
-        arrays = read_arrays(source, ident, parts, as_written)
-        masks = {
-            name: mask_of(held, f"{source}: event {ident}") for (name, kind), held in arrays.items() if kind == MASK
-        }
-        yield Contents(ident, frames=frames_of(arrays, source, ident), masks=masks)
+        yield event_of(source, ident, parts)
 
 
 def read_events(
@@ -78,6 +74,13 @@ def frame_parts(source: Source) -> Iterator[Part]:
         if match := MEMBER.fullmatch(member.name):
             kind, tag, ident = match.groups()
             yield Part(kind, tag, int(ident), member)
+
+
+def event_of(source: Source, ident: int, parts: Iterable[Part]) -> Contents:
+    """Return the event that ``parts`` make."""
+    arrays, where = read_arrays(source, ident, parts, as_written), f"{source}: event {ident}"
+    masks = {name: mask_of(held, where) for (name, kind), held in arrays.items() if kind == MASK}
+    return Contents(ident, frames=frames_of(arrays, source, ident), masks=masks)
 
 
 def read_arrays(

@@ -1,4 +1,4 @@
-"""Containers of members: zip and tar, told by what is in them, read one member at a time and written whole or not at all.
+"""Containers of members: zip and tar, told by what is in them, read member by member, written whole or not at all.
 
 A zip is read only where a member is opened; a tar is a stream, read up to the member that is asked for.
 """

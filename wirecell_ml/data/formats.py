@@ -19,7 +19,7 @@ class Peek:
     """The little of a file that tells its format."""
 
     container: Container
-    names: tuple[str, ...]  # first members of an archive, top-level keys of HDF5, ROOT or JSON
+    names: tuple[str, ...]  # first members of an archive, top-level keys of HDF5, ROOT or JSON, and a few below these
 
 
 @dataclass(frozen=True)

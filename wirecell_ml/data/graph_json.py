@@ -70,7 +70,7 @@ def graph_in(held: Any, where: str) -> BlobGraph:
     activities, channels, of_slice = activities_in(sides["s"], sides["c"])
     nodes = {"a": activities, **graph.nodes, "s": with_sums(graph.nodes["s"], activities, of_slice)}
     made = {
-        "am": activity_measures(edges, slices, of_slice, channels, len(nodes["m"]), where),
+        "am": activity_measures(edges, slices, of_slice, channels, sides),
         "as": np.stack([np.arange(len(activities)), of_slice]),
         "aw": activity_wires(edges["cw"], channels, len(sides["c"].descs), len(nodes["w"]), where),
         **{codes: edges[codes] for codes in ("bb", "bm", "bs", "bw")},
@@ -204,24 +204,23 @@ def with_sums(slices: NDArray[np.float64], activities: NDArray[np.float64], of_s
 
 
 def activity_measures(
-    edges: dict[str, Whole], of_blob: Whole, of_activity: Whole, channels: Whole, num_measures: int, where: str
+    edges: dict[str, Whole], of_blob: Whole, of_activity: Whole, channels: Whole, sides: dict[str, Side]
 ) -> Whole:
     """Return the edges from the activity of a channel to its measures in the same slice, (2, edge).
 
     ``of_blob`` and ``of_activity`` tell the slice; a measure is in the slice of its blobs. They are ordered by slice,
     first blob of the measure, measure and channel, as Wire-Cell makes them when it writes arrays.
     """
-    (blobs, measures), (measured, of_channel) = edges["bm"], edges["cm"][::-1]
-    slices, firsts = np.full(num_measures, -1), np.full(num_measures, len(of_blob))
+    (blobs, measures), (of_channel, measured), descs = edges["bm"], edges["cm"], sides["c"].descs
+    slices, firsts = (np.full(len(sides["m"].descs), default) for default in (-1, len(of_blob)))
     slices[measures] = of_blob[blobs]
     if (slices[measures] != of_blob[blobs]).any():
-        raise DataError(f"{where}: a measure has blobs in two slices; expected one")
+        raise DataError(f"{sides['m'].where}: a measure has blobs in two slices; expected one")
     np.minimum.at(firsts, measures, blobs)
-    order = np.lexsort((of_channel, measured, firsts[measured], slices[measured]))
+    order = np.lexsort((descs[of_channel], measured, firsts[measured], slices[measured]))
     measured, of_channel = measured[order], of_channel[order]
-    num_channels = int(max(channels.max(initial=0), of_channel.max(initial=0))) + 1
-    held = np.where(channels < 0, -1, of_activity * num_channels + channels)
-    wanted = np.where(slices[measured] < 0, -2, slices[measured] * num_channels + of_channel)
+    held = np.where(channels < 0, -1, of_activity * len(descs) + channels)
+    wanted = np.where(slices[measured] < 0, -2, slices[measured] * len(descs) + of_channel)
     found, hit = places_in(held, wanted)
     return np.stack([found[hit], measured[hit]])
 

@@ -148,30 +148,32 @@ def draw_histogram(values: Array, axes: Axes) -> None:
 def hit_panels(name: str, table: Columns) -> Iterator[Panel]:
     """Yield wire against time of each plane, where a table has hits of a wire chamber."""
     wire, time, plane = (first_of(names, table) for names in (WIRE, TIME, PLANE))
-    if wire is None or time is None or plane is None or not len(plane):
+    if wire is None or time is None or plane is None or not len(wire) == len(time) == len(plane):
         return
     weight = first_of(WEIGHT, table)
-    for number in np.unique(plane).tolist()[:MOST_PANELS]:
-        rows = np.flatnonzero(plane == number)
-        rows = rows[:: 1 + len(rows) // MOST_VALUES]
-        picked = None if weight is None else weight[rows]
-        yield Panel(f"{name}: plane {number}", partial(draw_hits, wire[rows], time[rows], picked))
+    charge = np.zeros(len(wire)) if weight is None or len(weight) != len(wire) else weight.astype(np.float64)
+    hits = np.column_stack([wire, time, np.where(np.abs(charge) < LARGEST, charge, 0)]).astype(np.float64)
+    known = (np.abs(hits) < LARGEST).all(axis=1)
+    for number in np.unique(plane[known]).tolist()[:MOST_PANELS]:
+        rows = np.flatnonzero(known & (plane == number))
+        yield Panel(f"{name}: plane {number}", partial(draw_hits, hits[rows[:: 1 + len(rows) // MOST_VALUES]]))
 
 
 def first_of(names: Sequence[str], table: Mapping[str, Any]) -> Array | None:
-    """Return the first column of these names that is a plain row of numbers."""
-    held = (np.asarray(table[name]) for name in names if isinstance(table.get(name), np.ndarray))
-    plain = (column.reshape(len(column), -1) for column in held if column.dtype.kind in "biuf")
-    return next((column[:, 0] for column in plain if column.shape[1] == 1), None)
+    """Return the first column of these names that is a plain row of numbers, (row,)."""
+    held = [table[name] for name in names if isinstance(table.get(name), np.ndarray)]
+    plain = [one for one in held if one.dtype.kind in "biuf" and one.shape in ((len(one),), (len(one), 1))]
+    return plain[0].reshape(-1) if plain else None
 
 
-def draw_hits(wire: Array, time: Array, weight: Array | None, axes: Axes) -> None:
-    """Draw hits coloured by their charge, where it is known, the largest on top."""
-    order = slice(None) if weight is None else np.argsort(weight, kind="stable")
-    color: Any = NETWORK if weight is None else np.clip(weight[order], *np.percentile(weight, [2, 98]))
-    size = float(np.clip(4000 / max(1, len(wire)), 1.0, 8.0))
-    picture = axes.scatter(wire[order], time[order], s=size, c=color, cmap="viridis_r", linewidths=0)
+def draw_hits(hits: NDArray[np.float64], axes: Axes) -> None:
+    """Draw hits (hit, 3) of wire, time and charge, the largest on top, coloured by their charge if they have any."""
+    wire, time, charge = hits[np.argsort(hits[:, 2], kind="stable")].T
+    look: dict[str, Any] = {"s": float(np.clip(4000 / len(hits), 1.0, 8.0)), "linewidths": 0}
     axes.set(xlabel="wire", ylabel="time [ticks]")
-    if weight is not None:
-        bar = axes.figure.colorbar(picture, ax=axes, pad=0.02, aspect=30, label="integral")
-        bar.outline.set_visible(False)
+    if not charge.any():
+        axes.scatter(wire, time, color=NETWORK, **look)
+        return
+    color = np.clip(charge, *np.percentile(charge, [2, 98]))
+    bar = axes.figure.colorbar(axes.scatter(wire, time, c=color, cmap="viridis_r", **look), ax=axes, label="integral")
+    bar.outline.set_visible(False)

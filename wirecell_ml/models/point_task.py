@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wirecell_ml.data.point_data import PointData, network_inputs
+from wirecell_ml.data.point_data import PointData
 from wirecell_ml.data.point_labels import COSMIC, NEUTRINO, UNKNOWN
+from wirecell_ml.data.point_sample import network_inputs
 from wirecell_ml.models.blob_metrics import scan
 from wirecell_ml.models.tasks import Task
 
