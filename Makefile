@@ -47,10 +47,14 @@ format: $(READY)  ## Let ruff format the code and mend what it can
 
 benchmark: $(READY)  ## Print the tables of tests/benchmarks (submission through Slurm: python -m tests.benchmarks.submission)
 	$(BIN)/python -m tests.benchmarks.data_path
+	$(BIN)/python -m tests.benchmarks.reading
 	$(BIN)/python -m tests.benchmarks.networks
 	$(BIN)/python -m tests.benchmarks.start_up
 	$(BIN)/python -m tests.benchmarks.driver_cost
 	$(BIN)/python -m tests.benchmarks.search_cost
+
+fuzz: $(READY)  ## Read 10,000 mutated files of each format; print what became of them
+	$(BIN)/python -m tests.fuzz json=.fuzz.json
 
 faults: $(READY)  ## Try every fault on real engines, and print the table of docs/sweeps.md
 	@rm -f .faults.jsonl
@@ -64,4 +68,4 @@ zoo: $(READY)  ## Measure all of models/ again; write cards, figures and the tab
 clean:  ## Remove .venv and what the tools left (runs/ stays)
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup train sweep engines engines-stop dashboard faults test lint format benchmark zoo clean
+.PHONY: help setup train sweep engines engines-stop dashboard faults test lint format benchmark fuzz zoo clean

@@ -150,7 +150,9 @@ def row(form: Format, counted: dict[str, Any]) -> tuple[str, ...]:
         "yes",
         "yes" if form.write else "no",
         (counted.get("round_trip") or "not tried") if form.write else "",
-        f"{counted['events']:,} in {counted['files']} files" if counted.get("files") else "",
+        f"{counted['events']:,} in {counted['files']} file{'s' * (counted['files'] > 1)}"
+        if counted.get("files")
+        else "",
         *(f"{fuzz[name]:,}" if fuzz else "" for name in ("refused", "read", "failed")),
         form.loses,
     )

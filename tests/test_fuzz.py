@@ -23,6 +23,7 @@ GROWTH_MB = 300
 Misread = Callable[[Callable[[], Any]], str]
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")  # of members, on purpose
 def test_mutated_files_of_every_format_end_in_events_or_in_one_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,17 +32,19 @@ def toy(name: str, kinds: str, suffixes: str, write: Callable[..., None] | None 
 
 TAP = toy("frame tap", "frames", ".h5")
 ARCHIVE = toy("frame archive", "frames masks", ".npz .tar.gz", loses="run numbers")
-TENSORS = toy("tensor file", "tensors frames masks blobs points", ".npz .tar.gz")
+TENSORS = toy("tensor file", "tensors frames masks blobs points tables", ".npz .tar.gz")
 GRAPHS = toy("cluster json", "blobs", ".json .tar.gz")
 ARRAYS = toy("cluster numpy", "blobs", ".npz .tar.gz")
 BEE = toy("bee", "points", ".bee.zip")
-DEPOS = toy("depo file", "depos", ".npz .tar.gz")
+DEPOS = toy("depo file", "depos tables", ".npz .tar.gz")
+TABLES = toy("numl", "tables", ".h5")
+MAGNIFY = toy("magnify", "frames masks tables", ".root")
 BUNDLE = toy("bundle", "frames blobs depos", ".npz", write=None)
 
 
 @pytest.fixture(autouse=True)
 def toy_formats(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = [TAP, ARCHIVE, TENSORS, GRAPHS, ARRAYS, BEE, DEPOS, BUNDLE]
+    known = [TAP, ARCHIVE, TENSORS, GRAPHS, ARRAYS, BEE, DEPOS, BUNDLE, TABLES, MAGNIFY]
     monkeypatch.setattr(conversion, "formats", lambda: iter(known))
 
 
@@ -66,6 +68,10 @@ def convert(target: Format, path: Path, *events: Contents) -> Conversion:
         (GRAPHS, "new.bee.zip", BEE),
         (DEPOS, "new.bee.zip", BEE),
         (DEPOS, "new.npz", DEPOS),
+        (MAGNIFY, "new.h5", TAP),
+        (MAGNIFY, "new.npz", ARCHIVE),
+        (ARCHIVE, "new.root", MAGNIFY),
+        (BUNDLE, "new.tar.gz", ARCHIVE),
     ],
 )
 def test_the_format_follows_from_the_name_and_what_is_held(held: Format, path: str, target: Format) -> None:
@@ -84,7 +90,8 @@ def test_a_format_that_is_named_is_taken() -> None:
         (TAP, "new.npz", "cluster numpy", "a frame tap holds frames, a cluster numpy blobs: nothing in common"),
         (TAP, "new.txt", "frame archive", "new.txt: a frame archive is called .npz, .tar.gz"),
         (TAP, "new.txt", None, r"new.txt: no frame tap is written under such a name. Known: frame tap \(.h5\)"),
-        (BUNDLE, "new.tar.gz", None, "may be cluster json or cluster numpy or depo file. Say which with --format"),
+        (TENSORS, "new.json.tar.gz", "bee", "new.json.tar.gz: a bee is called .bee.zip"),
+        (TABLES, "new.npz", None, "may be tensor file or depo file. Say which with --format"),
         (BEE, "new.h5", None, "no bee is written under such a name. Known: tensor file"),
     ],
 )

@@ -72,6 +72,23 @@ def test_an_event_that_cannot_be_drawn_is_said(event: Contents, tmp_path: Path) 
     assert not any(tmp_path.iterdir())
 
 
+def test_whatever_a_stranger_wrote_can_be_drawn(tmp_path: Path) -> None:
+    most, tiny, name = np.finfo(np.float64).max, np.float32(1e-45), "$\\frac{\n\x1b\U0001f9ca"
+    hits = {"wire": np.array([most, 1.0]), "time": np.array([1.0, np.nan]), "plane": np.array([0, 1])}
+    event = Contents(
+        0,
+        frames={name: frame([[tiny, 0]], time_ns=1e300, period_ns=1e300, channels=np.array([2**31 - 1], np.int32))},
+        masks={name: np.array([[-(2**31), -(2**31), 2**31 - 1]], np.int32)},
+        depos=depos(position=np.full((4, 3), np.inf, np.float32)),
+        blobs={name: blobs(start=most, span=most, val=-np.inf)},
+        points={name: PointCloud(np.array([[most, 0, 0], [0, 0, 0]]), {"charge": np.array([1.0, most])})},
+        tables={name: {name: np.array([most, -most, 0.0, 1.0])}, "hits": hits},
+        arrays={name: np.full((20, 20), most)},
+    )
+    for path in draw_event(tmp_path / "event.png", event, name):
+        assert path.read_bytes().startswith(PNG)
+
+
 def test_a_pooled_image_keeps_a_track_that_is_thinner_than_a_pixel() -> None:
     samples = np.zeros((5000, 6000), np.float32)
     samples[4321, 1234], samples[17, 5999] = 7, -9

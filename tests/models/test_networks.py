@@ -35,8 +35,9 @@ def images(batch: int, channels: int = 40, ticks: int = 48) -> Tensor:
     return torch.randn(batch, 3, channels, ticks, generator=torch.Generator().manual_seed(2))
 
 
-def test_every_model_config_is_tested_here() -> None:
-    assert {path.stem for path in (shipped("configs") / "model").glob("*.yaml")} == set(PARAMETERS)
+def test_every_model_config_of_plane_images_is_tested_here() -> None:
+    configs = (shipped("configs") / "model").glob("*.yaml")
+    assert {path.stem for path in configs if "in_channels" in path.read_text()} == set(PARAMETERS)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

@@ -24,13 +24,14 @@ def centres(graph: BlobGraph) -> NDArray[np.float64]:
     """Return the mean of the corners of each blob, (blob, 2): y and z in mm, NaN where a blob has no corner."""
     places = corners(graph)
     counts = np.isfinite(places).sum(axis=1)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(np.nansum(places, axis=1) / counts)
 
 
 def middle_ns(graph: BlobGraph) -> NDArray[np.float64]:
     """Return the middle of the time slice of each blob, (blob,)."""
-    return graph.column("b", "start") + graph.column("b", "span") / 2
+    with np.errstate(over="ignore", invalid="ignore"):  # a file may say anything
+        return np.asarray(graph.column("b", "start") + graph.column("b", "span") / 2)
 
 
 def as_points(graph: BlobGraph, drift_speed: float) -> PointCloud:
@@ -39,7 +40,7 @@ def as_points(graph: BlobGraph, drift_speed: float) -> PointCloud:
     So x is a distance of drift, counted from the place whose charge arrives at time 0, not a place in the detector.
     """
     across, x_mm = centres(graph), middle_ns(graph) * MM_PER_NS * drift_speed
-    held = np.isfinite(across).all(axis=1)
+    held = np.isfinite(across).all(axis=1) & np.isfinite(x_mm)
     columns: dict[str, NDArray[Any]] = {"charge": graph.charge[held], "cluster_id": clusters(graph)[held]}
     return PointCloud(np.column_stack([x_mm, across])[held], columns)
 

@@ -20,8 +20,8 @@ EMPTY: dict[str, Any] = {
 def target_format(held: Format, path: Path, name: str | None) -> Format:
     """Return the format to write: of this ``name``, or the one that fits the suffix of ``path`` and what is ``held``.
 
-    That is the format that is ``held`` already, else the one that holds nothing besides, or least. Raises ConfigError
-    where the name is unknown or cannot be written so, and where no format fits, or several do alike.
+    That is the format that is ``held`` already, else the one for what is mostly held, the first of its kinds, that holds
+    least besides. Raises ConfigError where the name is unknown or cannot be written, and where none fits or several do.
     """
     known = {one.name: one for one in formats()}
     if name is not None and name not in known:
@@ -32,13 +32,13 @@ def target_format(held: Format, path: Path, name: str | None) -> Format:
     fitting = [one for one in taking if takes_suffix(one, path)]
     if held.name in [one.name for one in fitting]:
         return held
-    ranks = [(not set(one.kinds) & set(held.kinds), len(one.kinds)) for one in fitting]
+    ranks = [(one.kinds[0] != held.kinds[0], one.kinds[0] not in held.kinds, len(one.kinds)) for one in fitting]
     best = [one for one, rank in zip(fitting, ranks, strict=True) if rank == min(ranks)]
-    if len(best) == 1:
+    if len(fitting) == 1 or (len(best) == 1 and best[0].kinds[0] in held.kinds):
         return best[0]
-    if best:
+    if fitting:
         raise ConfigError(
-            f"{path}: this may be {' or '.join(one.name for one in best)}. Say which with --format '{best[0].name}'"
+            f"{path}: this may be {' or '.join(one.name for one in fitting)}. Say which with --format '{best[0].name}'"
         )
     names = [f"{one.name} ({', '.join(one.suffixes)})" for one in taking]
     raise ConfigError(f"{path}: no {held.name} is written under such a name. Known: {'; '.join(names) or 'nothing'}")

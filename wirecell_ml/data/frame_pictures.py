@@ -17,6 +17,7 @@ from wirecell_ml.data.frame import Frame
 from wirecell_ml.data.picture_text import drawn
 from wirecell_ml.data.spread import spread
 
+SMALLEST = 1e-30  # end of a scale of colours
 LONGEST_US = 1e12  # what is later or longer is drawn as if it began at 0, a column a microsecond
 MOST_PANELS = 6  # planes side by side; a frame of more is drawn in one
 MOST_BINS = (560, 460)  # of a panel, (channel, tick): fewer than it has pixels
@@ -97,7 +98,8 @@ def charge_norm(image: Image) -> LogNorm:
     """Return a logarithmic scale from the small to nearly the largest charge."""
     charge = image[np.isfinite(image) & (image > 0)]
     low, high = np.percentile(charge, [10, 99.5])
-    return LogNorm(max(float(low), float(high) / 300), max(float(high), 1.01 * float(low)))
+    start = max(float(low), float(high) / 300, SMALLEST)
+    return LogNorm(start, max(float(high), 1.01 * start))
 
 
 def bipolar_limit(image: Image) -> float:
@@ -106,7 +108,7 @@ def bipolar_limit(image: Image) -> float:
     if not size.size:
         return 1.0
     noise, high = np.percentile(size, [68, 99.8])
-    return float(np.clip(high, NOISE_TO_LIMIT * noise, 4 * NOISE_TO_LIMIT * noise))
+    return max(float(np.clip(high, NOISE_TO_LIMIT * noise, 4 * NOISE_TO_LIMIT * noise)), SMALLEST)
 
 
 def draw_panel(axes: Axes, shown: Shown, ends: tuple[int, int]) -> None:

@@ -35,9 +35,9 @@ def read_array(
             if not np.can_cast(held, wanted):
                 raise DataError(f"{member.where} holds {brief(held)}; expected {wanted} or what fits in it")
             values = filled(content, member, shape, held).reshape(shape, order="F" if by_column else "C")
+            return values.astype(wanted, copy=False)  # (0, huge) may be too large for a wider type
     except DAMAGE as error:
         raise DataError(f"{member.where} is damaged, truncated or no .npy; copy it again ({brief(error)})") from error
-    return values.astype(wanted, copy=False)
 
 
 def header_of(content: IO[bytes], member: Member) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -16,6 +16,7 @@ from wirecell_ml.data.blob_space import centres, middle_ns
 from wirecell_ml.data.blobs import BlobGraph
 from wirecell_ml.data.contents import Contents
 from wirecell_ml.data.depos import DepoSet
+from wirecell_ml.data.frame_pictures import SMALLEST
 from wirecell_ml.data.picture_text import drawn
 from wirecell_ml.data.points import PointCloud
 from wirecell_ml.figures import NETWORK, QUIET
@@ -70,7 +71,7 @@ def depo_rows(depos: DepoSet) -> Iterator[Dots]:
     """Yield depos, without their priors; drifted ones lie on a plane, so that their time stands for the drift."""
     latest = depos.latest()
     place, axes = latest.position.astype(np.float64), ("x [mm]", "y [mm]", "z [mm]")
-    if len(latest) and np.ptp(place[:, 0]) == 0:
+    if len(latest) and np.all(place[:, 0] == place[0, 0]):
         place[:, 0], axes = latest.time_ns / 1000, ("time [µs]", *axes[1:])
     yield charged("depos", place, axes, -latest.charge)
 
@@ -123,7 +124,7 @@ def charged(title: str, place: NDArray[np.float64], axes: tuple[str, str, str], 
     order = np.argsort(charge, kind="stable")
     positive = charge[charge > 0]
     low, high = np.percentile(positive, [2, 99.5]) if len(positive) else (1.0, 10.0)
-    low = max(low, high / DECADES)
+    low = max(low, high / DECADES, SMALLEST)
     norm = LogNorm(low, max(high, 1.01 * low))
     return Dots(title, place[held[order]], axes, np.maximum(charge[order], low), "charge [electrons]", CHARGE, norm)
 
