@@ -20,8 +20,8 @@ EMPTY: dict[str, Any] = {
 def target_format(held: Format, path: Path, name: str | None) -> Format:
     """Return the format to write: of this ``name``, or the one that fits the suffix of ``path`` and what is ``held``.
 
-    That is the format that is ``held`` already, else the one for what is mostly held, the first of its kinds, that holds
-    least besides. Raises ConfigError where the name is unknown or cannot be written, and where none fits or several do.
+    That is the format that is ``held`` already, else the one for what is mostly held, the first of its kinds, that
+    holds least besides. Raises ConfigError where the name is unknown or cannot be written, or where none or many fit.
     """
     known = {one.name: one for one in formats()}
     if name is not None and name not in known:
