@@ -26,7 +26,6 @@ from wirecell_ml.training import build_task
 PUBLISHINGS = {
     "RoiTask": "wirecell_ml.roi_publishing",
     "BlobTask": "wirecell_ml.blob_publishing",
-    "PointTask": "wirecell_ml.point_publishing",
 }
 NETWORK = "model."  # what the weights of the network begin with among those of the task
 HEADING = """\

@@ -151,7 +151,7 @@ def read_inner(content: bytes) -> None:
 def read_zip(path: Path) -> None:
     """Read all members of a zip: arrays by numpy, JSON by json."""
     with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+        names = [name for name in archive.namelist() if not name.endswith("/")]
         if any(not name.endswith(".npy") for name in names):
             for name in names:
                 read_member(name, archive.read(name))

@@ -1,13 +1,17 @@
 """Blob graphs: their columns, and the pairs of nodes that a network works on."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
+from wirecell_ml.data import readers
 from wirecell_ml.data.blobs import COLUMNS, EDGES, BlobGraph, neighbours, plane_of, wire_slices
 from wirecell_ml.errors import DataError
+from wirecell_ml.paths import shipped
 
 CODES = sorted(COLUMNS)
 
@@ -56,6 +60,17 @@ def test_pairs_are_those_of_the_plain_loop(
     held = graph({"b": 4, "a": 5, "w": 3, "s": 3}, bw=bw, aw=aw, bs=bs, **{"as": of_activity})
     expected = {(b, one_each[slices[b], w]) for b, w in bw if (slices[b], w) in one_each}
     assert list(map(tuple, wire_slices(held).T.tolist())) == sorted(expected)
+
+
+def test_in_real_events_every_wire_of_a_blob_meets_the_activity_of_its_channel() -> None:
+    for event in islice(readers.open(shipped("data") / "blobs" / "clusters-apa0-0.tar.xz"), 3):
+        (held,) = event.blobs.values()
+        in_slice = dict(zip(*held.pairs("as"), strict=True))
+        slices, channels = held.column("s", "ident"), held.column("a", "ident")
+        active = {(slices[in_slice[row]], channel): row for row, channel in enumerate(channels)}
+        of_blob, of_wire = held.column("b", "sliceid"), held.column("w", "channel")
+        expected = {(blob, active[of_blob[blob], of_wire[wire]]) for blob, wire in held.pairs("bw").T.tolist()}
+        assert list(map(tuple, wire_slices(held).T.tolist())) == sorted(expected)
 
 
 def test_neighbours_are_told_both_ways_and_once() -> None:

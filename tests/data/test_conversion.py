@@ -48,9 +48,9 @@ def toy_formats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversion, "formats", lambda: iter(known))
 
 
-def convert(target: Format, path: Path, *events: Contents) -> Conversion:
+def convert(target: Format, path: Path, *events: Contents, ident: int | None = None) -> Conversion:
     held = replace(BUNDLE, read=lambda _: iter(events))
-    done = Conversion(DataFile(Source("toy.npz"), held), target, drift_speed=2.0)
+    done = Conversion(DataFile(Source("toy.npz"), held), target, drift_speed=2.0, ident=ident)
     done.write(path)
     return done
 
@@ -87,12 +87,12 @@ def test_a_format_that_is_named_is_taken() -> None:
     [
         (TENSORS, "new.json", "jason", "format 'jason' is not known.*Known here: bee"),
         (TAP, "new.npz", "bundle", "can be read, but not written"),
-        (TAP, "new.npz", "cluster numpy", "a frame tap holds frames, a cluster numpy blobs: nothing in common"),
-        (TAP, "new.txt", "frame archive", "new.txt: a frame archive is called .npz, .tar.gz"),
-        (TAP, "new.txt", None, r"new.txt: no frame tap is written under such a name. Known: frame tap \(.h5\)"),
-        (TENSORS, "new.json.tar.gz", "bee", "new.json.tar.gz: a bee is called .bee.zip"),
+        (TAP, "new.npz", "cluster numpy", "'frame tap' holds frames, 'cluster numpy' blobs: nothing in common"),
+        (TAP, "new.txt", "frame archive", "new.txt: files of the format 'frame archive' are called .npz, .tar.gz"),
+        (TAP, "new.txt", None, r"what is in 'frame tap' is not written under such a name. Known: frame tap \(.h5\)"),
+        (TENSORS, "new.json.tar.gz", "bee", "files of the format 'bee' are called .bee.zip"),
         (TABLES, "new.npz", None, "may be tensor file or depo file. Say which with --format"),
-        (BEE, "new.h5", None, "no bee is written under such a name. Known: tensor file"),
+        (BEE, "new.h5", None, "'bee' is not written under such a name. Known: tensor file"),
     ],
 )
 def test_what_cannot_be_written_is_refused(held: Format, path: str, name: str | None, message: str) -> None:
@@ -106,10 +106,16 @@ def test_what_the_target_cannot_hold_is_left_out_and_said(tmp_path: Path) -> Non
     assert list(written[0].kinds()) == ["frames", "masks"]
     assert written[0].frames is SOUND.frames
     losses = list(done.losses())
-    assert "depos of 3 events left out: a frame archive does not hold them" in losses
-    assert "tensors of 2 events left out: a frame archive does not hold them" in losses
-    assert "1 events had nothing to keep and are missing" in losses
-    assert losses[-1] == "not kept by a frame archive: run numbers"
+    assert "depos left out in 3 events: the format 'frame archive' does not hold them" in losses
+    assert "1 event with nothing to keep left out" in losses
+    assert losses[-1] == "not kept in the format 'frame archive': run numbers"
+
+
+def test_one_event_can_be_picked(tmp_path: Path) -> None:
+    convert(ARCHIVE, tmp_path / "new.npz", SOUND, replace(SOUND, ident=8), ident=8)
+    assert [event.ident for event in written] == [8]
+    with pytest.raises(DataError, match="no event 9, or it has nothing"):
+        convert(ARCHIVE, tmp_path / "new.npz", SOUND, ident=9)
 
 
 def test_nothing_is_said_where_nothing_is_lost(tmp_path: Path) -> None:
@@ -122,7 +128,7 @@ def test_blobs_become_points_where_the_target_holds_points_only(tmp_path: Path) 
     done = convert(BEE, tmp_path / "new.bee.zip", Contents(0, blobs={"cluster": blobs()}))
     cloud = written[0].points["cluster"]
     np.testing.assert_allclose(cloud.position, [[3.0, 4 / 3, 4 / 3]] * 3)
-    assert list(done.losses()) == ["blobs of 1 events became points, x = slice time × 2 mm/µs"]
+    assert list(done.losses()) == ["blobs became points in 1 event, with x = slice time × 2 mm/µs"]
 
 
 def test_depos_become_points_of_positive_charge_without_their_priors(tmp_path: Path) -> None:
@@ -149,5 +155,5 @@ def test_events_are_counted_one_by_one_as_they_are_written(tmp_path: Path) -> No
 
 
 def test_a_file_without_anything_to_keep_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"toy\.npz: no event of it has anything that a frame tap can hold"):
+    with pytest.raises(DataError, match=r"toy\.npz: no event of it has anything that the format 'frame tap' holds"):
         convert(TAP, tmp_path / "new.h5", Contents(0, depos=depos()))

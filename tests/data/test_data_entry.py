@@ -130,7 +130,7 @@ def test_a_broken_file_is_one_line_and_the_next_one_is_shown(data: Run, tmp_path
         (["plot", ARCHIVE, "--event", "77"], "no event 77"),
         (["plot", ARCHIVE, "--tag", "loose_lf1"], "has no frame 'loose_lf1'. Did you mean 'loose_lf0'?"),
         (["plot", ARCHIVE, "--output", "x.pdf"], "pictures are PNG"),
-        (["convert", ARCHIVE, "x.txt"], "x.txt: no frame archive is written under such a name"),
+        (["convert", ARCHIVE, "x.txt"], "x.txt: what is in 'frame archive' is not written under such a name"),
         (["convert", ARCHIVE, "x.npz", "--format", "archive"], "Did you mean 'frame archive'?"),
         (["split", "nowhere.npz", "--validation", "1", "--test", "1"], "nowhere.npz: no such file"),
         (["split", ".", "--validation", "1", "--test", "1"], "no file of data here"),
@@ -146,8 +146,11 @@ def test_a_mistake_is_one_line_and_status_2(words: list[str], message: str, data
     assert len(ended.error.splitlines()) == 1
 
 
-def test_a_number_of_events_below_zero_is_refused(data: Run) -> None:
-    assert "-1 is no number of events" in data("inspect", "x", "--first=-1").error
+@pytest.mark.parametrize("words", [["inspect", "x", "--first=-1"], ["split", "x", "--test=nan"], ["convert", "x"]])
+def test_words_that_are_wrong_end_with_status_2_and_the_usage(words: list[str], data: Run) -> None:
+    ended = data(*words)
+    assert ended.status == 2
+    assert ended.error.startswith(f"usage: python -m wirecell_ml.data {words[0]}")
 
 
 def test_plot_writes_one_event_under_its_name(data: Run, tmp_path: Path) -> None:
@@ -158,7 +161,7 @@ def test_plot_writes_one_event_under_its_name(data: Run, tmp_path: Path) -> None
 
 def test_convert_never_overwrites_unless_it_is_told_to(data: Run, tmp_path: Path) -> None:
     write_frames(tmp_path / "a.npz", {3: noise(0)})
-    assert data("convert", "a.npz", "b.tar.gz").output == "b.tar.gz: 1 events, frame archive (FrameFileSink)\n"
+    assert data("convert", "a.npz", "b.tar.gz").output == "b.tar.gz: 1 event, frame archive (FrameFileSink)\n"
     refused = data("convert", "a.npz", "b.tar.gz")
     assert refused.status == 2
     assert "exists already" in refused.error

@@ -90,7 +90,7 @@ EVENTS = st.lists(
 def test_whatever_an_event_holds_has_facts_that_can_be_shown(events: list[Contents]) -> None:
     console, seen = Console(file=StringIO(), markup=False), Inspection(events, events)
     for event in seen:
-        for table in event_tables(event):
+        for table in event_tables(event, console.width):
             console.print(table)
     console.print(verdict(seen))
     assert len(json.loads(as_json("toy", FORM, Inspection(events)))["events"]) == len(events)

@@ -23,12 +23,12 @@ from wirecell_ml.errors import ConfigError
 FORM = Format("toy file", "Toy", ("frames",), (".toy",), lambda _: True, lambda _: iter(()), None)
 
 
-def shown(*events: Contents) -> str:
-    console = Console(file=StringIO(), width=200, markup=False, highlight=False)
+def shown(*events: Contents, width: int = 200) -> str:
+    console = Console(file=StringIO(), width=width, markup=False, highlight=False)
     seen = Inspection(events)
     console.print(opening("toy.toy", FORM))
     for event in seen:
-        for table in event_tables(event):
+        for table in event_tables(event, console.width):
             console.print(table)
     console.print(verdict(seen))
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
@@ -98,6 +98,10 @@ def test_planes_follow_from_the_channels() -> None:
     assert planes_of(np.zeros(0, np.int32)) == {}
 
 
+def test_planes_of_several_anodes_are_numbered() -> None:
+    assert list(planes_of(np.arange(2560, 2 * 2560 + 800))) == ["U1", "V1", "W1", "U2"]
+
+
 def test_runs_of_channels_are_found_in_any_order() -> None:
     assert runs_of(np.array([7, 3, 4, 5, 9, 8])) == [(3, 6), (7, 10)]
     assert runs_of(np.zeros(0, np.int32)) == []
@@ -116,6 +120,14 @@ def test_everything_that_an_event_holds_is_shown() -> None:
         assert part in text
     for part in ("frames/0/traces  traces 3 × 3 float32", "wire: int64; kind: <U1", "Σreco/Σtrue", "0.9000", "1 event"):
         assert part in text
+
+
+def test_a_table_that_is_too_wide_is_turned() -> None:
+    wide, narrow = shown(SOUND), shown(SOUND, width=80)
+    assert "gauss0 ductor0 loose_lf0" in " ".join(narrow.split())
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert "…" not in narrow
+    assert len(narrow.splitlines()) > len(wide.splitlines())
 
 
 def test_names_with_markup_and_control_characters_are_shown_as_they_are() -> None:

@@ -10,6 +10,7 @@ COMMAND --help shows what each takes, with examples. A file is told by its conte
 """
 
 import logging
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
@@ -45,6 +46,8 @@ def main() -> None:
             sys.stdout.flush()
         except KeyboardInterrupt:
             stop("", INTERRUPTED)
+        except BrokenPipeError:  # inspect | head: who read it has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def inspect(given: Namespace) -> None:
@@ -80,14 +83,14 @@ def inspect_file(place: str, given: Namespace) -> None:
         sys.stdout.write(as_json(place, file.format, seen) + "\n")
         return
     console, events = terminal(), iter(seen)
-    console.print(opening(place, file.format))
+    console.print(opening(place, file.format), soft_wrap=True)
     for event in events if given.all else islice(events, given.first):
-        for table in event_tables(event):
+        for table in event_tables(event, console.width):
             console.print(table)
     with counting("events") as count:
         for _ in events:
             count()
-    console.print(verdict(seen))
+    console.print(verdict(seen), soft_wrap=True)
 
 
 def plot(given: Namespace) -> None:
@@ -139,17 +142,17 @@ def convert(given: Namespace) -> None:
     holds points only (Bee): the centre of their corners, and as x the time of their slice times --drift-speed.
     """
     from wirecell_ml.data import readers
-    from wirecell_ml.data.conversion import Conversion, target_format
+    from wirecell_ml.data.conversion import Conversion, several, target_format
 
     if given.output.exists() and not given.force:
         raise ConfigError(f"{given.output}: exists already. Give another name, or --force to replace it")
     file = readers.open(given.file)
     target = target_format(file.format, given.output, given.format)
-    conversion = Conversion(file, target, given.drift_speed)
+    conversion = Conversion(file, target, given.drift_speed, given.event)
     given.output.parent.mkdir(parents=True, exist_ok=True)
     with counting("events") as count:
         conversion.write(given.output, count)
-    sys.stdout.write(f"{given.output}: {conversion.num_written} events, {target.name} ({target.title})\n")
+    sys.stdout.write(f"{given.output}: {several(conversion.num_written)}, {target.name} ({target.title})\n")
     for loss in conversion.losses():
         print(loss, file=sys.stderr)  # noqa: T201
 
@@ -187,7 +190,8 @@ def show_counts(counts: "Mapping[str, Mapping[Part, int]]") -> None:
     if len(rows) > 1:
         sums = {part: str(sum(parts[part] for parts in counts.values())) for part in next(iter(counts.values()))}
         rows.append({"category": "together", **sums})
-    terminal().print(table_of(rows))
+    console = terminal()
+    console.print(table_of(rows, console.width))
 
 
 def check(given: Namespace) -> None:
@@ -199,8 +203,10 @@ def check(given: Namespace) -> None:
     from wirecell_ml.data.inspection_tables import table_of
     from wirecell_ml.data.readiness import prepared, rules
 
-    held = rules(prepared(given.settings))
-    terminal().print(table_of([{"rule": rule, "values": numbers} for rule, numbers in held]))
+    held = rules(prepared(given.settings, given.config_dir))
+    console = terminal()
+    console.print(table_of([{"rule": rule, "values": numbers} for rule, numbers in held], console.width))
+    sys.stdout.write("ready: every rule holds\n")
 
 
 def detector_of(given: Namespace) -> "Detector | None":

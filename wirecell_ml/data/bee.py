@@ -60,7 +60,7 @@ def read(source: Source) -> Iterator[Contents]:
         if number in numbers:
             raise DataError(f"{where} comes twice; the members of one event must follow one another")
         numbers.add(number)
-        event = event_of(number, objects_of(parts))
+        event = event_of(number, objects_of(parts, json_source.most_bytes(source)))
         if event.ident in seen:
             event = replace(event, ident=number)
         if event.ident in seen:
@@ -85,10 +85,9 @@ def bee_parts(source: Source) -> Iterator[Part]:
             yield Part(int(match[1]), match[2], member)
 
 
-def objects_of(parts: Iterable[Part]) -> dict[str, tuple[Any, str]]:
-    """Return the objects of one event by name, each with the place where it is."""
+def objects_of(parts: Iterable[Part], room: int) -> dict[str, tuple[Any, str]]:
+    """Return the objects of one event by name, each with the place where it is; they take ``room`` bytes at most."""
     objects: dict[str, tuple[Any, str]] = {}
-    room = json_source.MOST_BYTES
     for part in parts:
         if part.name in objects:
             raise DataError(f"{part.member.where} comes twice; write it once")

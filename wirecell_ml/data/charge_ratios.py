@@ -16,6 +16,8 @@ from wirecell_ml.data.facts import EventFacts, is_truth
 from wirecell_ml.data.frame import Frame
 from wirecell_ml.data.spread import spread
 
+MOST_PLANES = 12  # that are told apart
+MOST_PASSED = 16  # true events kept while others are looked for
 GHOST = 100.0  # electrons; a blob with less true charge is a ghost
 
 
@@ -50,7 +52,9 @@ def frame_ratios(
 ) -> Iterator[ChargeRatio]:
     """Yield the ratio of two frames for each plane; samples are per tick, so a column counts by its length."""
     everything: Planes = {"all": (int(frame.channels.min()), int(frame.channels.max()) + 1)}
-    planes = planes_of(frame.channels, detector) or everything
+    planes = planes_of(frame.channels, detector)
+    if not 0 < len(planes) <= MOST_PLANES:
+        planes = everything
     for plane, ends in planes.items():
         charge, truth = (charge_in(one, ends) * one.period_ns for one in (frame, true))
         yield ChargeRatio(tag, true_tag, plane, charge / truth if truth else None)
@@ -69,7 +73,7 @@ def blob_ratio(name: str, graph: BlobGraph, true_name: str, true: BlobGraph) -> 
 
 
 class TrueEvents:
-    """The events of a file of truth, found by ident in whatever order they come."""
+    """The events of a file of truth, found by ident, though their order may differ a little from that asked for."""
 
     def __init__(self, events: Iterable[Contents]) -> None:
         self.coming = iter(events)
@@ -82,4 +86,6 @@ class TrueEvents:
             if event is None:
                 return None
             self.passed[event.ident] = event
+            if len(self.passed) > MOST_PASSED:
+                del self.passed[next(iter(self.passed))]
         return self.passed.pop(ident)

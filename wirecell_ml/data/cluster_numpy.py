@@ -50,7 +50,7 @@ def read(source: Source) -> Iterator[Contents]:
         if ident in seen:
             raise DataError(f"{source}: event {ident} comes twice; the members of one event must follow one another")
         seen.add(ident)
-        yield Contents(ident, blobs=graphs_of(parts, f"{source}: event {ident}"))
+        yield Contents(ident, blobs=graphs_of(parts, source, ident))
     if not seen:
         raise DataError(f"{source}: no cluster graph in it; expected '<prefix>_<ident>_bnodes.npy' or '..._graph.json'")
 
@@ -65,7 +65,7 @@ def graph_parts(source: Source) -> Iterator[Part]:
             yield Part(prefix, int(ident), kind, member)
 
 
-def graphs_of(parts: Iterable[Part], where: str) -> dict[str, BlobGraph]:
+def graphs_of(parts: Iterable[Part], source: Source, ident: int) -> dict[str, BlobGraph]:
     """Return the graphs of one event by prefix."""
     graphs: dict[str, BlobGraph] = {}
     arrays: dict[str, dict[str, NDArray[Any]]] = {}
@@ -78,10 +78,11 @@ def graphs_of(parts: Iterable[Part], where: str) -> dict[str, BlobGraph]:
         if room < 0:
             raise DataError(f"{part.member.where}: with it, the event has more bytes than are read at once")
         if part.kind == GRAPH:
-            text = part.member.content(json_source.MOST_BYTES)
+            text = part.member.content(json_source.most_bytes(source))
             graphs[part.prefix] = graph_in(json_source.parsed(text, part.member.where), part.member.where)
         else:
             held[part.kind] = nodes_in(part.member) if part.kind in NODES else pairs_in(part.member)
+    where = f"{source}: event {ident}"
     return graphs | {prefix: graph_of(held, f"{where}, '{prefix}'") for prefix, held in arrays.items() if held}
 
 

@@ -1,5 +1,6 @@
 """Conversion: the events of a file written in another format, one at a time, and what of them is lost."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,8 +21,8 @@ EMPTY: dict[str, Any] = {
 def target_format(held: Format, path: Path, name: str | None) -> Format:
     """Return the format to write: of this ``name``, or the one that fits the suffix of ``path`` and what is ``held``.
 
-    That is the format that is ``held`` already, else the one for what is mostly held, the first of its kinds, that
-    holds least besides. Raises ConfigError where the name is unknown or cannot be written, or where none or many fit.
+    That is the format that is ``held`` already, else the one for what is mostly held (the first of its kinds) with the
+    fewest kinds besides. Raises ConfigError for a name that cannot be written, and where none fits, or several.
     """
     known = {one.name: one for one in formats()}
     if name is not None and name not in known:
@@ -41,7 +42,9 @@ def target_format(held: Format, path: Path, name: str | None) -> Format:
             f"{path}: this may be {' or '.join(one.name for one in fitting)}. Say which with --format '{best[0].name}'"
         )
     names = [f"{one.name} ({', '.join(one.suffixes)})" for one in taking]
-    raise ConfigError(f"{path}: no {held.name} is written under such a name. Known: {'; '.join(names) or 'nothing'}")
+    raise ConfigError(
+        f"{path}: what is in '{held.name}' is not written under such a name. Known: {'; '.join(names) or 'nothing'}"
+    )
 
 
 def checked(target: Format, held: Format, path: Path) -> Format:
@@ -50,10 +53,10 @@ def checked(target: Format, held: Format, path: Path) -> Format:
         raise ConfigError(f"format '{target.name}' can be read, but not written")
     if not takes(target, held):
         raise ConfigError(
-            f"a {held.name} holds {', '.join(held.kinds)}, a {target.name} {', '.join(target.kinds)}: nothing in common"
+            f"'{held.name}' holds {', '.join(held.kinds)}, '{target.name}' {', '.join(target.kinds)}: nothing in common"
         )
     if not takes_suffix(target, path):
-        raise ConfigError(f"{path}: a {target.name} is called {', '.join(target.suffixes)}")
+        raise ConfigError(f"{path}: files of the format '{target.name}' are called {', '.join(target.suffixes)}")
     return target
 
 
@@ -75,10 +78,11 @@ class Conversion:
     source: DataFile
     target: Format
     drift_speed: float  # mm/us, for blobs that become points
+    ident: int | None = None  # of the only event to write; None: all
     num_written: int = 0  # events so far
     num_empty: int = 0  # events of which nothing can be kept
-    left_out: dict[str, int] = field(default_factory=dict)  # kinds of contents, with the number of events
-    as_points: dict[str, int] = field(default_factory=dict)  # kinds that became points
+    left_out: Counter[str] = field(default_factory=Counter)  # kinds of contents, with the number of events
+    as_points: Counter[str] = field(default_factory=Counter)  # kinds that became points
 
     def write(self, path: Path, each: Callable[[], Any] = lambda: None) -> None:
         """Write the file, calling ``each`` after every event; raises DataError where nothing can be kept."""
@@ -88,6 +92,8 @@ class Conversion:
     def events(self, each: Callable[[], Any]) -> Iterator[Contents]:
         """Yield what the target can hold of each event."""
         for event in self.source:
+            if self.ident not in (None, event.ident):
+                continue
             kept = self.kept(event)
             if any(kept.kinds()):
                 self.num_written += 1
@@ -96,15 +102,15 @@ class Conversion:
                 self.num_empty += 1
             each()
         if not self.num_written:
-            raise DataError(f"{self.source.source}: no event of it has anything that a {self.target.name} can hold")
+            which = "no event of it has anything" if self.ident is None else f"no event {self.ident}, or it has nothing"
+            raise DataError(f"{self.source.source}: {which} that the format '{self.target.name}' holds")
 
     def kept(self, event: Contents) -> Contents:
         """Return what the target can hold of an event."""
         made = self.points_of(event)
         lost = [kind for kind in event.kinds() if kind not in self.target.kinds]
-        for kind in lost:
-            where = self.as_points if kind in made else self.left_out
-            where[kind] = where.get(kind, 0) + 1
+        self.as_points.update(kind for kind in lost if kind in made)
+        self.left_out.update(kind for kind in lost if kind not in made)
         points = dict(event.points) | {name: cloud for clouds in made.values() for name, cloud in clouds.items()}
         changes: dict[str, Any] = {kind: EMPTY[kind] for kind in lost} | ({"points": points} if made else {})
         return replace(event, **changes)
@@ -123,12 +129,19 @@ class Conversion:
 
     def losses(self) -> Iterator[str]:
         """Yield a line for each thing that was not kept."""
+        name = f"the format '{self.target.name}'"
         for kind, count in self.as_points.items():
-            how = f", x = slice time × {self.drift_speed:g} mm/µs" if kind == "blobs" else ""
-            yield f"{kind} of {count} events became points{how}"
+            how = f", with x = slice time × {self.drift_speed:g} mm/µs" if kind == "blobs" else ""
+            yield f"{kind} became points in {several(count)}{how}"
         for kind, count in self.left_out.items():
-            yield f"{kind} of {count} events left out: a {self.target.name} does not hold them"
+            but = ", but for what was made of them on reading" if kind == "tensors" and self.num_written else ""
+            yield f"{kind} left out in {several(count)}{but}: {name} does not hold them"
         if self.num_empty:
-            yield f"{self.num_empty} events had nothing to keep and are missing"
+            yield f"{several(self.num_empty)} with nothing to keep left out"
         if self.target.loses:
-            yield f"not kept by a {self.target.name}: {self.target.loses}"
+            yield f"not kept in {name}: {self.target.loses}"
+
+
+def several(count: int) -> str:
+    """Return a number of events in words."""
+    return f"{count} event{'s' * (count != 1)}"

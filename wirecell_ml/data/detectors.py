@@ -13,7 +13,6 @@ from wirecell_ml.errors import ConfigError, suggest
 from wirecell_ml.paths import shipped
 
 MOST_MISSING = 0.1  # of the channels of the planes that a frame has; with more, it is no frame of this detector
-MOST_ANODES = 1000  # that a frame is looked at for
 
 Planes = dict[str, tuple[int, int]]  # first and past-the-last channel ident, by the name of the plane
 
@@ -24,27 +23,37 @@ class Detector:
 
     name: str
     channels_per_apa: int
-    planes: Mapping[str, tuple[int, int]]  # counted within the APA
+    planes: Mapping[str, tuple[int, int]]  # counted within the APA, ascending
     tick_ns: float
     readout_ticks: int | None
 
     def planes_of(self, channels: NDArray[Any]) -> Planes:
         """Return the planes that some of the ``channels`` belong to, named ``U`` or, of several APAs, ``U3``."""
-        anodes = np.unique(channels // self.channels_per_apa)[:MOST_ANODES].tolist()
+        anodes, numbers, _ = self.placed(channels)
+        several = len(set(anodes)) > 1
+        names, ends = list(self.planes), list(self.planes.values())
         found = {}
-        for apa in anodes:
-            for name, (first, end) in self.planes.items():
-                start, stop = apa * self.channels_per_apa + first, apa * self.channels_per_apa + end
-                if np.any((channels >= start) & (channels < stop)):
-                    found[f"{name}{apa}" if len(anodes) > 1 else name] = (start, stop)
+        for apa, i in zip(anodes, numbers, strict=True):
+            (first, end), offset = ends[i], apa * self.channels_per_apa
+            found[f"{names[i]}{apa}" if several else names[i]] = (offset + first, offset + end)
         return found
 
     def missing(self, channels: NDArray[Any]) -> float:
         """Return the share of channels that a frame lacks of the planes that it has."""
-        planes = self.planes_of(channels).values()
-        expected = sum(end - first for first, end in planes)
-        held = sum(np.count_nonzero((channels >= first) & (channels < end)) for first, end in planes)
+        _, numbers, held = self.placed(channels)
+        sizes = [end - first for first, end in self.planes.values()]
+        expected = sum(sizes[i] for i in numbers)
         return 1.0 - held / expected if expected else 1.0
+
+    def placed(self, channels: NDArray[Any]) -> tuple[list[int], list[int], int]:
+        """Return APA and number of each plane that some of the ``channels`` belong to, and how many channels do."""
+        known = np.unique(channels).astype(np.int64)
+        apa, within = np.divmod(known, self.channels_per_apa)
+        first, end = np.array(list(self.planes.values())).T
+        plane = np.searchsorted(first, within, side="right") - 1
+        inside = (plane >= 0) & (within < end[plane])
+        pairs = np.unique(apa[inside] * len(first) + plane[inside])
+        return (pairs // len(first)).tolist(), (pairs % len(first)).tolist(), int(np.count_nonzero(inside))
 
 
 @lru_cache(maxsize=1)
@@ -87,5 +96,8 @@ def planes_of(channels: NDArray[Any], detector: Detector | None = None) -> Plane
 def runs_of(channels: NDArray[Any]) -> list[tuple[int, int]]:
     """Return first and past-the-last ident of each run of channels that follow one another, ascending."""
     known = np.unique(channels).astype(np.int64)
-    breaks = np.flatnonzero(np.diff(known) != 1) + 1
-    return [(int(run[0]), int(run[-1]) + 1) for run in np.split(known, breaks) if len(run)]
+    if not len(known):
+        return []
+    breaks = np.flatnonzero(np.diff(known) != 1)
+    first, last = known[np.r_[0, breaks + 1]], known[np.r_[breaks, -1]]
+    return list(zip(first.tolist(), (last + 1).tolist(), strict=True))

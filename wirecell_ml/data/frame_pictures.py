@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, ListedColormap, LogNorm, Normalize
+from matplotlib.colors import TABLEAU_COLORS, Colormap, ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -22,6 +22,7 @@ LONGEST_US = 1e12  # what is later or longer is drawn as if it began at 0, a col
 MOST_PANELS = 6  # planes side by side; a frame of more is drawn in one
 MOST_BINS = (560, 460)  # of a panel, (channel, tick): fewer than it has pixels
 BLANK = "#ececec"  # where there is no channel
+LABELS = ListedColormap(["white", *TABLEAU_COLORS.values()])
 MASKED, MASK_ALPHA = ListedColormap(["white", "#5aae61"]), 0.45
 NO_MASK = np.zeros((0, 3), np.int32)
 NATIVE: dict[str, Any] = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
@@ -88,7 +89,7 @@ def shown_of(tag: str, frame: Frame) -> Shown:
     if unit in ("flag", "probability"):
         return Shown(frame, image, unit, mpl.colormaps["Blues"], Normalize(0, max(values.highest or 1, 1e-9)))
     if unit == "label":
-        return Shown(frame, image, unit, mpl.colormaps["tab10"], Normalize(-0.5, 9.5))
+        return Shown(frame, image, unit, LABELS, Normalize(-0.5, LABELS.N - 0.5))
     limit = bipolar_limit(image)
     unit = "electrons per tick" if unit == "electrons" else unit
     return Shown(frame, image, unit, mpl.colormaps["RdBu_r"], Normalize(-limit, limit))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wirecell_ml.data.blobs import COLUMNS, BlobGraph, each_once, slice_of
+from wirecell_ml.data.blobs import COLUMNS, MOST_WHOLE, BlobGraph, each_once, slice_of
 from wirecell_ml.data.json_fields import each, inside, integer_column, known_numbers, objects_in
 from wirecell_ml.errors import DataError
 
@@ -52,8 +52,8 @@ class Side(NamedTuple):
 def graph_in(held: Any, where: str) -> BlobGraph:
     """Return the graph that parsed JSON holds; arrays without a row are left out.
 
-    Activities come slice by slice in the order of signals, their edges in ascending order. The charge of a slice is the
-    sum of its signals. Raises DataError where something is missing, misshapen or contradicts itself.
+    Activities come slice by slice in the order of signals, and the charge of a slice is the sum of its signals, all as
+    Wire-Cell makes arrays of a graph. Raises DataError where something is missing, misshapen or contradicts itself.
     """
     kinds, descs, data = nodes_in(held, where)
     sides = {
@@ -75,10 +75,15 @@ def graph_in(held: Any, where: str) -> BlobGraph:
         "aw": activity_wires(edges["cw"], channels, len(sides["c"].descs), len(nodes["w"]), where),
         **{codes: edges[codes] for codes in ("bb", "bm", "bs", "bw")},
     }
-    return BlobGraph(
+    graph = BlobGraph(
         {code: array for code, array in nodes.items() if len(array)},
         {codes: pairs for codes, pairs in made.items() if pairs.size},
     )
+    try:
+        graph.check_counts(graph.nodes)
+    except DataError as error:
+        raise DataError(f"{where}: {error} up to {MOST_WHOLE}") from error
+    return graph
 
 
 def nodes_in(held: Any, where: str) -> tuple[NDArray[np.int8], Whole, list[Any]]:
@@ -88,7 +93,10 @@ def nodes_in(held: Any, where: str) -> tuple[NDArray[np.int8], Whole, list[Any]]
         kinds = np.array(list(map(PLACES.__getitem__, each(nodes, "type", f"{where}: nodes"))), np.int8)
     except (KeyError, TypeError):
         raise DataError(f"{where}: a node of unknown type; known are {', '.join(CODES)}") from None
-    return kinds, integer_column(nodes, "ident", f"{where}: nodes"), each(nodes, "data", f"{where}: nodes")
+    descs = integer_column(nodes, "ident", f"{where}: nodes")
+    if descs.min(initial=0) < 0:
+        raise DataError(f"{where}: a node has ident {int(descs.min())}; expected a descriptor, from 0 on")
+    return kinds, descs, each(nodes, "data", f"{where}: nodes")
 
 
 def edges_in(held: Any, kinds: NDArray[np.int8], descs: Whole, where: str) -> dict[str, Whole]:

@@ -5,6 +5,7 @@ from math import isfinite
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +18,8 @@ from wirecell_ml.data.inspection import Inspection, Seen
 from wirecell_ml.data.spread import Range, Spread
 
 NODES = {"b": "blobs", "m": "measures", "s": "slices", "a": "activities", "w": "wires"}
+WRAPPED = ("columns", "values", "particles")  # columns of text that may be long
+LONG, WIDEST, GAP = 40, 1000, 3
 MOST_TENSORS = 60  # lines of a tree
 PARTICLES = {11: "e−", -11: "e+", 13: "μ−", -13: "μ+", 22: "γ", 211: "π+", -211: "π−", 2212: "p", 2112: "n", 321: "K+"}
 NOTHING = "–"
@@ -39,8 +42,8 @@ def verdict(seen: Inspection) -> Text:
     return Text("\n").join([Text(f"\n{count}. What looks wrong:", "bold"), *lines, Text("")])
 
 
-def event_tables(seen: Seen) -> Iterator[RenderableType]:
-    """Yield the tables of one event, under its title."""
+def event_tables(seen: Seen, width: int) -> Iterator[RenderableType]:
+    """Yield the tables of one event, under its title, for a screen of ``width`` letters."""
     facts = seen.facts
     numbers = {"event": facts.ident, "run": facts.run, "subrun": facts.subrun}
     held = ", ".join(f"{name} {number}" for name, number in numbers.items() if number is not None)
@@ -61,19 +64,28 @@ def event_tables(seen: Seen) -> Iterator[RenderableType]:
         "arrays": [{"array": name, **array_row(array)} for name, array in facts.arrays.items()],
         "ratios": ratio_rows(seen.ratios),
     }
-    yield from (table_of(rows) for rows in tables.values() if rows)
+    yield from (table_of(rows, width) for rows in tables.values() if rows)
     if facts.tensors:
         yield tensor_tree(facts.tensors)
 
 
-def table_of(rows: Sequence[Row]) -> Table:
-    """Return a table of rows with the same keys, which head its columns: text to the left, numbers to the right."""
+def table_of(rows: Sequence[Row], width: int) -> Table:
+    """Return a table of rows with the same keys, which head its columns; turned where it is wider than ``width``."""
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+    if sum(map(width_of, zip(*lines, strict=True))) > width:
+        lines = [list(line) for line in zip(*lines, strict=True)]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for i, name in enumerate(rows[0]):
-        table.add_column(name, justify="left" if i == 0 or name in ("columns", "values", "particles") else "right")
-    for row in rows:
-        table.add_row(*map(plain, row.values()))
+    for name, *cells in zip(*lines, strict=True):
+        is_text = not table.columns or name in WRAPPED or any(cell_len(cell) > LONG for cell in cells)
+        table.add_column(plain(name), justify="left" if is_text else "right")
+    for line in lines[1:]:
+        table.add_row(*map(plain, line))
     return table
+
+
+def width_of(column: Sequence[str]) -> int:
+    """Return the width of a column with the gap beside it; long text may be wrapped."""
+    return GAP + min(max(map(cell_len, column)), LONG if column[0] in WRAPPED else WIDEST)
 
 
 def plain(text: str) -> Text:

@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping
+from math import inf
 from pathlib import Path
 
 EXAMPLES = {
@@ -20,7 +21,7 @@ EXAMPLES = {
     "convert": """
   python -m wirecell_ml.data convert g4-rec-0.h5 frames.npz                 HDF5FrameTap to a frame archive
   python -m wirecell_ml.data convert frames.tar.bz2 frames.h5               and back
-  python -m wirecell_ml.data convert frames.npz magnify.root                for Magnify
+  python -m wirecell_ml.data convert frames.npz magnify.root --event 3      one event for Magnify
   python -m wirecell_ml.data convert clusters.tar.gz clusters.npz           cluster JSON to numpy arrays
   python -m wirecell_ml.data convert clusters.npz clusters.tar.gz --format 'cluster json'
   python -m wirecell_ml.data convert clusters.npz blobs.zip --format bee    to look at in Bee""",
@@ -81,17 +82,18 @@ def add_convert(one: ArgumentParser) -> None:
     one.add_argument("file", metavar="FILE", help="path or URL to read")
     one.add_argument("output", type=Path, metavar="NEW", help="file to write")
     one.add_argument("--format", metavar="NAME", help="format to write, where the name of the file does not say")
+    one.add_argument("--event", type=int, metavar="IDENT", help="the only event to write; else all")
     one.add_argument("--force", action="store_true", help="replace a file that exists")
     one.add_argument(
-        "--drift-speed", type=float, default=1.6, metavar="V", help="mm/µs, for blobs that become points (1.6)"
+        "--drift-speed", type=amount, default=1.6, metavar="V", help="mm/µs, for blobs that become points (1.6)"
     )
 
 
 def add_split(one: ArgumentParser) -> None:
     """Add what ``split`` takes."""
     one.add_argument("files", nargs="+", metavar="FILE", help="files, or folders of them")
-    one.add_argument("--validation", type=float, required=True, metavar="N", help="events, or a fraction below 1")
-    one.add_argument("--test", type=float, required=True, metavar="N", help="events, or a fraction below 1")
+    one.add_argument("--validation", type=amount, required=True, metavar="N", help="events, or a fraction below 1")
+    one.add_argument("--test", type=amount, required=True, metavar="N", help="events, or a fraction below 1")
     one.add_argument("--seed", type=int, default=1, metavar="S", help="another seed, other events (1)")
     one.add_argument(
         "--output", type=Path, default=Path("split.json"), metavar="JSON", help="file to write (split.json)"
@@ -102,6 +104,7 @@ def add_split(one: ArgumentParser) -> None:
 def add_check(one: ArgumentParser) -> None:
     """Add what ``check`` takes."""
     one.add_argument("settings", nargs="*", metavar="SETTINGS", help="as on the command line of a training")
+    one.add_argument("--config-dir", action="append", default=[], metavar="DIR", help="of configs of your own")
 
 
 def add_detector(one: ArgumentParser) -> None:
@@ -116,6 +119,14 @@ def whole(text: str) -> int:
     if not text.isdecimal():
         raise ArgumentTypeError(f"{text} is no number of events")
     return int(text)
+
+
+def amount(text: str) -> float:
+    """Return a number that is not negative."""
+    number = float(text)
+    if not 0 <= number < inf:
+        raise ArgumentTypeError(f"{text} is no number from 0 on")
+    return number
 
 
 ADD = {

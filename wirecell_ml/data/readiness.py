@@ -11,17 +11,18 @@ from wirecell_ml.composing import compose, configs
 from wirecell_ml.data.datamodule import RoiData
 from wirecell_ml.data.event_data import EventData
 from wirecell_ml.data.split import PARTS
-from wirecell_ml.schema import checked
+from wirecell_ml.schema import register
 
 
-def prepared(settings: Sequence[str]) -> EventData[Any, Any]:
-    """Return the data of a training with these settings, read, checked and split.
+def prepared(settings: Sequence[str], config_dirs: Sequence[str] = ()) -> EventData[Any, Any]:
+    """Return the data of a training with these settings, read, checked and split; ``config_dirs`` are searched, too.
 
     Raises ConfigError or DataError for whatever the training would, or what Hydra raises for a wrong setting.
     """
+    register()
     with configs():
-        cfg = checked(compose("train", settings))
-    data: EventData[Any, Any] = build(cfg.data)
+        cfg = compose("train", settings, config_dirs)
+    data: EventData[Any, Any] = build(cfg.data)  # the rest of the config need not fit the data
     data.prepare_data()
     data.setup()
     return data

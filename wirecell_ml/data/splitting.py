@@ -52,14 +52,19 @@ def known_events(places: Iterable[Path], each: Callable[[], Any] = lambda: None)
 
 
 def files_of(place: Path) -> list[Path]:
-    """Return the files of a folder that events are in, the inputs if there are pairs; or the file itself."""
+    """Return the files of a folder that events are in, or the file itself.
+
+    In a folder with pairs these are the inputs, in any other all but those of plain arrays, whose meaning is not known.
+    """
     if not place.is_dir():
         return [place]
     files = sorted(path for path in place.iterdir() if path.name.endswith((*readers.SUFFIXES, ".root")))
-    inputs = [path for path in files if path.match(INPUTS_GLOB)]
-    if not files:
+    if inputs := [path for path in files if path.match(INPUTS_GLOB)]:
+        return inputs
+    known = [path for path in files if readers.open(path).format.kinds != ("arrays",)]
+    if not known:
         raise DataError(f"{place}: no file of data here; known are {', '.join((*readers.SUFFIXES, '.root'))}")
-    return inputs or files
+    return known
 
 
 def parts_of(path: Path) -> Iterator[tuple[int, tuple[Contents, ...]]]:

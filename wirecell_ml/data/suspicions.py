@@ -31,15 +31,17 @@ class Doubt(NamedTuple):
 
 @dataclass
 class Suspicion:
-    """One thing that looks wrong, in one event or more."""
+    """One thing that looks wrong, in one event or more, or in the file as a whole."""
 
     about: str
     why: str
-    count: int = 0  # events
+    count: int = 0  # events; 0: the file
     examples: list[str] = field(default_factory=list)  # the first of them, with details
 
     def text(self) -> str:
         """Return it as a line."""
+        if not self.examples:
+            return f"{self.about}: {self.why}"
         more = f" and {self.count - len(self.examples)} more" if self.count > len(self.examples) else ""
         return f"{self.about}: {self.why} (event{'s' if self.count > 1 else ''} {', '.join(self.examples)}{more})"
 
@@ -96,7 +98,7 @@ class Suspicions:
                 "efficiency is 1 by construction"
             )
             if always:
-                yield Suspicion(f"truth '{truth}'", why, len(self.seen), ["all"])
+                yield Suspicion(f"truth '{truth}'", why)
 
 
 def doubts_of(event: Contents, facts: EventFacts, detector: Detector | None) -> Iterator[Doubt]:
