@@ -83,10 +83,11 @@ def test_whatever_a_stranger_wrote_can_be_drawn(tmp_path: Path) -> None:
         blobs={name: blobs(start=most, span=most, val=-np.inf)},
         points={name: PointCloud(np.array([[most, 0, 0], [0, 0, 0]]), {"charge": np.array([1.0, most])})},
         tables={name: {name: np.array([most, -most, 0.0, 1.0])}, "hits": hits},
-        arrays={name: np.full((20, 20), most)},
+        arrays={name: np.full((20, 20), most), "label": np.array([-(2**62), 2 - 2**62]), "one": np.full(9, 1e99)},
     )
-    for path in draw_event(tmp_path / "event.png", event, name):
-        assert path.read_bytes().startswith(PNG)
+    for one in (event, Contents(0, arrays=event.arrays)):
+        for path in draw_event(tmp_path / "event.png", one, name):
+            assert path.read_bytes().startswith(PNG)
 
 
 def test_a_pooled_image_keeps_a_track_that_is_thinner_than_a_pixel() -> None:

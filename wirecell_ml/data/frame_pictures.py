@@ -17,7 +17,7 @@ from wirecell_ml.data.frame import Frame
 from wirecell_ml.data.picture_text import drawn
 from wirecell_ml.data.spread import spread
 
-SMALLEST = 1e-30  # end of a scale of colours
+SMALLEST, LARGEST = 1e-30, 1e30  # ends of any scale of colours; what is larger is blank
 LONGEST_US = 1e12  # what is later or longer is drawn as if it began at 0, a column a microsecond
 MOST_PANELS = 6  # planes side by side; a frame of more is drawn in one
 MOST_BINS = (560, 460)  # of a panel, (channel, tick): fewer than it has pixels
@@ -97,7 +97,9 @@ def shown_of(tag: str, frame: Frame) -> Shown:
 
 def charge_norm(image: Image) -> LogNorm:
     """Return a logarithmic scale from the small to nearly the largest charge."""
-    charge = image[np.isfinite(image) & (image > 0)]
+    charge = image[(image > 0) & (image < LARGEST)]
+    if not charge.size:
+        return LogNorm(1, 10)
     low, high = np.percentile(charge, [10, 99.5])
     start = max(float(low), float(high) / 300, SMALLEST)
     return LogNorm(start, max(float(high), 1.01 * start))
@@ -105,7 +107,7 @@ def charge_norm(image: Image) -> LogNorm:
 
 def bipolar_limit(image: Image) -> float:
     """Return where the colours of a waveform end: well above its noise, and not above most signals."""
-    size = np.abs(image[np.isfinite(image) & (image != 0)])
+    size = np.abs(image[(image != 0) & (np.abs(image) < LARGEST)])
     if not size.size:
         return 1.0
     noise, high = np.percentile(size, [68, 99.8])
@@ -160,7 +162,7 @@ def pool(samples: Image, channels: NDArray[np.int32], ends: tuple[int, int]) -> 
         high = np.maximum.reduceat(block.max(axis=0), firsts)
         low = np.minimum.reduceat(block.min(axis=0), firsts)
         pooled[bin_] = np.where(high >= -low, high, low)
-    return pooled
+    return np.where(np.abs(pooled) < LARGEST, pooled, np.float32(np.nan))
 
 
 def bins_of(num_ticks: int, ends: tuple[int, int]) -> tuple[int, int]:

@@ -22,6 +22,7 @@ PANEL_IN = (4.8, 3.8)
 SMALLEST_IMAGE = 16  # rows and columns
 MOST_VALUES = 1_000_000  # of a histogram or a plane of hits; more are thinned out
 BINS = 60
+LARGEST_LABEL = 1e9
 LARGEST = 1e100  # what is larger is left out
 WIRE, TIME, PLANE = ("local_wire", "wire", "proj"), ("local_time", "time", "drift"), ("local_plane", "plane", "view")
 WEIGHT = ("integral", "charge", "q")
@@ -76,7 +77,9 @@ def array_panels(name: str, array: Array) -> Iterator[Panel]:
 
 def draw_image(layer: Array, axes: Axes) -> None:
     """Draw rows to the right and columns upwards, as the channels and ticks of a frame."""
-    frame = Frame(layer.astype(np.float32), np.arange(len(layer), dtype=np.int32), 0.0, 1000.0)
+    with np.errstate(over="ignore"):  # a file may say anything
+        samples = layer.astype(np.float32)
+    frame = Frame(samples, np.arange(len(layer), dtype=np.int32), 0.0, 1000.0)
     shown = shown_of("array", frame)
     pooled = with_zero_white(pool(shown.image, frame.channels, (0, len(layer))), shown.norm)
     extent = (-0.5, len(layer) - 0.5, -0.5, layer.shape[1] - 0.5)
@@ -136,8 +139,9 @@ def draw_histogram(values: Array, axes: Axes) -> None:
     if not len(flat):
         return
     low, high = float(flat.min()), float(flat.max())
-    whole = high - low < BINS and np.all(flat == np.round(flat))
-    edges = np.arange(low - 0.5, high + 1) if whole else np.linspace(low, high if high > low else low + 1, BINS + 1)
+    whole = high - low < BINS and -LARGEST_LABEL < low < LARGEST_LABEL and np.all(flat == np.round(flat))
+    widest = max(high, low + max(1.0, abs(low)) * 1e-6)  # so that edges differ even where all values are one
+    edges = np.arange(low - 0.5, high + 1) if whole else np.linspace(low, widest, BINS + 1)
     counts, _ = np.histogram(flat, edges)
     axes.stairs(counts, edges, fill=True, color=NETWORK)
     if counts.max() > 50 * counts[counts > 0].min():
