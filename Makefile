@@ -62,8 +62,10 @@ faults: $(READY)  ## Try every fault on real engines, and print the table of doc
 	@$(BIN)/python -m tests.fault_table .faults.jsonl
 
 EVENTS ?= data
-zoo: $(READY)  ## Measure all of models/ again; write cards, figures and the table (EVENTS=folder of the 80 events)
-	$(BIN)/python -m wirecell_ml.publish files=$(EVENTS)
+BLOBS ?= data/blobs
+zoo: $(READY)  ## Measure all of models/ again; write cards, figures and the table (EVENTS=, BLOBS=: folders of the 80 and the 40 events)
+	$(BIN)/python -m wirecell_ml.publish files=$(EVENTS) only=[roinet_pdsp,roinet_small_pdsp,unet_width16_pdsp]
+	$(BIN)/python -m wirecell_ml.publish files=$(BLOBS) only=[blobgnn_pdsp,blobmlp_pdsp]
 
 clean:  ## Remove .venv and what the tools left (runs/ stays)
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import Ended, Entry, WriteEvents
 from tests.test_bad_input import refused
-from wirecell_ml import publish, publishing
+from wirecell_ml import blob_publishing, publish, publishing
 from wirecell_ml.deploy.card import read_card
 from wirecell_ml.models import zoo
 from wirecell_ml.paths import shipped
@@ -20,6 +20,8 @@ from wirecell_ml.roi_publishing import page
 
 ZOO = shipped("models")
 NAMES = sorted(zoo.read_index(ZOO))
+ROI_FINDERS = [name for name in NAMES if not name.startswith("blob")]
+BLOB_NETWORKS = [name for name in NAMES if name.startswith("blob")]
 TIMES = re.compile(r'[\d.e-]+ s on \d+ threads?|"?exported_by"?.*')  # what no two calls share
 
 
@@ -74,7 +76,8 @@ def described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Copy the zoo, and return where the names of those that are described again go; measuring them takes minutes."""
     shutil.copytree(ZOO, tmp_path / "zoo")
     names: list[str] = []
-    monkeypatch.setattr("wirecell_ml.roi_publishing.describe", lambda entry, _: names.append(entry.name))
+    for module in ("roi_publishing", "blob_publishing"):
+        monkeypatch.setattr(f"wirecell_ml.{module}.describe", lambda entry, _: names.append(entry.name))
     return names
 
 
@@ -96,10 +99,10 @@ def test_networks_of_two_tasks_have_a_section_each(monkeypatch: pytest.MonkeyPat
     vars(other).update(TITLE="Others", overview=lambda _, names: f"What there is: {', '.join(names)}\n")
     find = publishing.publishing_of
     monkeypatch.setattr(publishing, "publishing_of", lambda path: other if path.parent.name == "a" else find(path))
-    text = overview(ZOO, ["a", *NAMES])
+    text = overview(ZOO, ["a", *ROI_FINDERS])
     assert text.startswith(f"{HEADING}\n## Finding ROIs\n\n```python\n")
     assert text.endswith("\n## Others\n\nWhat there is: a\n")
-    assert overview(ZOO, NAMES).removeprefix(HEADING) in text.replace("## Finding ROIs\n\n", "")
+    assert overview(ZOO, ROI_FINDERS).removeprefix(HEADING) in text.replace("## Finding ROIs\n\n", "")
 
 
 def test_there_are_three_published_networks() -> None:
@@ -110,12 +113,18 @@ def test_the_table_of_the_zoo_is_that_of_its_cards_and_metrics() -> None:
     assert (ZOO / "README.md").read_text() == overview(ZOO, NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ROI_FINDERS)
 def test_a_page_is_that_of_its_card(name: str) -> None:
     assert (ZOO / name / "README.md").read_text() == page(ZOO / name)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BLOB_NETWORKS)
+def test_a_page_of_a_blob_network_is_that_of_its_card_and_metrics(name: str) -> None:
+    assert (ZOO / name / "README.md").read_text() == blob_publishing.page(ZOO / name)
+    assert all(check["passed"] for check in json.loads((ZOO / name / "card.json").read_text())["checks"])
+
+
+@pytest.mark.parametrize("name", ROI_FINDERS)
 def test_a_published_card_holds_every_rule_and_the_metrics(name: str) -> None:
     card = read_card(ZOO / name / "card.json")
     assert [one["rule"] for one in card.contract if not one["passed"]] == []
