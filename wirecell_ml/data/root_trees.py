@@ -67,6 +67,8 @@ class Tree:
             raise DataError(
                 f"{self.where}: '{branch.name}' has {len(values)} of {end - first} rows; copy the file again"
             )
+        if isinstance(values, ak.Array) and not ak.is_valid(values):  # awkward would follow its offsets anywhere
+            raise DataError(f"{self.where}: lists of '{branch.name}' lie outside of their values; copy the file again")
         return values
 
 
