@@ -19,6 +19,7 @@ from wirecell_ml.data.split import PARTS, Part
 from wirecell_ml.models import BlobTask
 from wirecell_ml.models.blob_metrics import DEFINITIONS, Mask, Scan, Values, charge_errors, kept, ratio, scan
 from wirecell_ml.provenance import git_commit
+from wirecell_ml.report import write_table
 
 CURVE_POINTS = 200  # of each curve in metrics.json
 
@@ -79,7 +80,7 @@ def evaluate(
     metrics = collect(blobs, cuts) | provenance(name, type(task.model).__name__, data, settings.split, cuts)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     table = blob_report.comparison(metrics)
-    blob_report.write_table(folder / "table.txt", table)
+    write_table(folder / "table.txt", table)
     Console().print(table)
     if settings.figures:
         blob_report.draw(folder, metrics, blobs, list(zip(events, judged, strict=True)), cuts)

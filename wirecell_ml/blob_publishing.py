@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wirecell_ml import pages
+from wirecell_ml.blob_report import COLUMNS, SCORES
 from wirecell_ml.deploy import blob_export
 from wirecell_ml.deploy.card import table
 from wirecell_ml.deploy.source import load_trained, read_json
@@ -15,9 +16,7 @@ from wirecell_ml.evaluating import evaluate_entry
 
 TITLE = "Telling real blobs from ghosts"
 SHOWN_FIGURES = ("curves.png", "categories.png", "scores.png", "charge.png", "event-vertex.png", "training.png")
-COLUMNS = ("precision", "recall", "f1", "ghosts_removed", "completeness")
 HEADINGS = ("precision", "recall", "F1", "ghosts removed", "charge kept", "average precision")
-SCORES = {"network": "network", "solved-charge cut": "solved charge"}  # the score that a finder cuts
 USAGE = """\
 ```python
 from wirecell_ml import load_published

@@ -8,12 +8,9 @@ from rich.table import Table
 
 from wirecell_ml import blob_figures
 from wirecell_ml.data.blob_sample import BlobEvent
-from wirecell_ml.report import write_table
 
 if TYPE_CHECKING:
     from wirecell_ml.blob_evaluation import Cuts, Judged
-
-__all__ = ["comparison", "draw", "write_table"]
 
 COLUMNS = {  # of the table: the metric, and its heading
     "precision": "precision",

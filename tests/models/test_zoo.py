@@ -70,16 +70,16 @@ def test_a_config_that_names_anything_but_our_networks_builds_nothing(copy: Path
     cfg.model._target_ = target
     OmegaConf.save(cfg, copy / "config.yaml")
     with pytest.raises(ConfigError, match=re.escape(f"model is '{target}', which is no network of wirecell_ml")):
-        zoo.load_folder(copy)
+        zoo.load_network(copy)
 
 
 def test_weights_of_another_network_are_refused(copy: Path) -> None:
     shutil.copy(shipped("models") / "roinet_pdsp" / "weights.safetensors", copy)
     with pytest.raises(DataError, match=r"not the weights of its config\.yaml"):
-        zoo.load_folder(copy)
+        zoo.load_network(copy)
 
 
 def test_damaged_weights_are_refused(copy: Path) -> None:
     (copy / "weights.safetensors").write_bytes(b"damaged")
     with pytest.raises(DataError, match="no safetensors file, or damaged"):
-        zoo.load_folder(copy)
+        zoo.load_network(copy)

@@ -61,11 +61,6 @@ def check_digests(folder: Path, digests: dict[str, str]) -> None:
             )
 
 
-def load_folder(folder: Path) -> RoiFinder:
-    """Return the network of a folder, which finds ROIs; raises DataError where it is of another task."""
-    return roi_finder(folder, *load_network(folder))
-
-
 def roi_finder(place: Path, cfg: DictConfig, network: nn.Module) -> RoiFinder:
     """Return a network of ``place`` as Wire-Cell runs it; raises DataError where it was not trained to find ROIs."""
     if not finds_rois(cfg):
