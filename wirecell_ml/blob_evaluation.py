@@ -17,7 +17,8 @@ from wirecell_ml.data.blob_data import BlobData, as_graph
 from wirecell_ml.data.blob_sample import BlobEvent
 from wirecell_ml.data.split import PARTS, Part
 from wirecell_ml.models import BlobTask
-from wirecell_ml.models.blob_metrics import DEFINITIONS, Mask, Scan, Values, charge_errors, kept, ratio, scan
+from wirecell_ml.models.blob_metrics import DEFINITIONS, Mask, Scan, Values, charge_errors, kept, scan
+from wirecell_ml.models.metrics import ratio
 from wirecell_ml.provenance import git_commit
 from wirecell_ml.report import write_table
 

@@ -19,7 +19,8 @@ from wirecell_ml.data.point_data import PointData
 from wirecell_ml.data.point_labels import NEUTRINO, UNKNOWN
 from wirecell_ml.data.point_sample import FEATURES, Near, PointEvent, as_graph
 from wirecell_ml.data.split import PARTS, Part
-from wirecell_ml.models.blob_metrics import Mask, Values, ratio, scan
+from wirecell_ml.models.blob_metrics import Mask, Values, scan
+from wirecell_ml.models.metrics import ratio
 from wirecell_ml.models.point_task import PointTask
 from wirecell_ml.provenance import git_commit
 from wirecell_ml.report import write_table

@@ -6,7 +6,7 @@ and ``chanmask_<name>_<ident>.npy``. All other members are skipped.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,13 +57,11 @@ class Part(NamedTuple):
 
 def event_parts(source: Source) -> Iterator[tuple[int, Iterator[Part]]]:
     """Yield the ident and the parts of each event, which are to be read before the next event is asked for."""
-    seen: set[int] = set()
-    for ident, parts in groupby(frame_parts(source), key=lambda part: part.ident):
-        if ident in seen:
-            raise DataError(f"{source}: event {ident} comes twice; the members of one event must follow one another")
-        seen.add(ident)
+    found = False
+    for ident, parts in container.by_event(frame_parts(source), source):
+        found = True
         yield ident, parts
-    if not seen:
+    if not found:
         held = ", ".join(ascii(member.name) for member in islice(members(source), 5)) or "nothing"
         raise DataError(f"{source}: no frame in it, but {brief(held)}; expected 'frame_<tag>_<ident>.npy'")
 

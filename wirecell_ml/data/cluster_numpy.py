@@ -6,7 +6,6 @@ An event is a run of members with one ident: ``<prefix>_<ident>_<code>nodes.npy`
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,13 +44,11 @@ def read(source: Source) -> Iterator[Contents]:
 
     Raises DataError at the first thing that is wrong: a tar yields its whole events before, and a cut zip yields none.
     """
-    seen: set[int] = set()
-    for ident, parts in groupby(graph_parts(source), key=lambda part: part.ident):
-        if ident in seen:
-            raise DataError(f"{source}: event {ident} comes twice; the members of one event must follow one another")
-        seen.add(ident)
+    found = False
+    for ident, parts in container.by_event(graph_parts(source), source):
+        found = True
         yield Contents(ident, blobs=graphs_of(parts, source, ident))
-    if not seen:
+    if not found:
         raise DataError(f"{source}: no cluster graph in it; expected '<prefix>_<ident>_bnodes.npy' or '..._graph.json'")
 
 

@@ -12,10 +12,11 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from io import BytesIO
+from itertools import groupby
 from pathlib import Path
 from textwrap import shorten
 from tokenize import TokenError
-from typing import IO, Any, Literal, NamedTuple, Self
+from typing import IO, Any, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from backports.zstd import ZstdError, ZstdFile
 
@@ -69,6 +70,28 @@ class Member(NamedTuple):
         if len(held) != self.size:
             raise DataError(f"{self.where} declares {self.size} bytes, but it holds {len(held)}; copy it again")
         return held
+
+
+class Identified(Protocol):
+    """A part of an event."""
+
+    @property
+    def ident(self) -> int:
+        """The ident of the event."""
+        ...
+
+
+P = TypeVar("P", bound=Identified)
+
+
+def by_event(parts: Iterable[P], source: Source) -> Iterator[tuple[int, Iterator[P]]]:
+    """Yield the ident of each event with its parts; raises DataError where they do not follow one another."""
+    seen: set[int] = set()
+    for ident, run in groupby(parts, key=lambda part: part.ident):
+        if ident in seen:
+            raise DataError(f"{source}: event {ident} comes twice; the members of one event must follow one another")
+        seen.add(ident)
+        yield ident, run
 
 
 def members(place: str | Path | Source) -> Iterator[Member]:

@@ -6,13 +6,14 @@ table here. All other members are skipped.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wirecell_ml.data import container
 from wirecell_ml.data.container import SUFFIXES, Member, brief, members, write_members
 from wirecell_ml.data.contents import Columns, Contents
 from wirecell_ml.data.depos import DepoSet
@@ -40,13 +41,11 @@ def read(source: Source) -> Iterator[Contents]:
 
     Raises DataError at the first thing that is wrong.
     """
-    seen: set[int] = set()
-    for ident, parts in groupby(depo_parts(source), key=lambda part: part.ident):
-        if ident in seen:
-            raise DataError(f"{source}: event {ident} comes twice; the members of one event must follow one another")
-        seen.add(ident)
+    found = False
+    for ident, parts in container.by_event(depo_parts(source), source):
+        found = True
         yield event_of(ident, read_arrays(parts), f"{source}: event {ident}")
-    if not seen:
+    if not found:
         names = ", ".join(ascii(member.name) for member in islice(members(source), 5)) or "nothing"
         raise DataError(f"{source}: no depos in it, but {brief(names)}; expected 'depo_data_<ident>.npy'")
 

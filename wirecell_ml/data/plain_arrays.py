@@ -34,18 +34,16 @@ def read(source: Source) -> Iterator[Contents]:
     Members of one ident must follow one another to be an event. Raises DataError where an array is damaged, holds
     objects, or comes twice.
     """
-    numbered, seen = by_event(source), set[int]()
-    for ident, parts in groupby(array_parts(source, numbered), key=lambda part: part.ident):
-        if ident in seen:
-            raise DataError(f"{source}: event {ident} comes twice; the members of one event must follow one another")
-        seen.add(ident)
+    numbered, found = is_numbered(source), False
+    for ident, parts in container.by_event(array_parts(source, numbered), source):
+        found = True
         yield Contents(ident, arrays=read_arrays(parts))
-    if not seen:
+    if not found:
         held = ", ".join(ascii(member.name) for member in islice(members(source), 5)) or "nothing"
         raise DataError(f"{source}: no array in it, but {brief(held)}; expected '<name>_<ident>.npy'")
 
 
-def by_event(source: Source) -> bool:
+def is_numbered(source: Source) -> bool:
     """Tell whether the arrays are numbered by event: all of a zip, which has a directory, or the first of a tar."""
     names = (member.name.removesuffix(".npy") for member in members(source) if member.name.endswith(".npy"))
     with source.opened() as file:

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -45,13 +44,11 @@ def read(source: Source) -> Iterator[Contents]:
     and raises DataError then where the tensors do not fit together. What is said of the whole set is a tensor without
     array at the empty datapath. Raises DataError at the first thing in the file that is wrong.
     """
-    seen: set[int] = set()
-    for ident, parts in groupby(tensor_parts(source), key=lambda part: part.ident):
-        if ident in seen:
-            raise DataError(f"{source}: event {ident} comes twice; the members of one event must follow one another")
-        seen.add(ident)
+    found = False
+    for ident, parts in container.by_event(tensor_parts(source), source):
+        found = True
         yield event_of(ident, read_set(parts, f"{source}: event {ident}"), f"{source}: event {ident}")
-    if not seen:
+    if not found:
         raise DataError(f"{source}: no tensors in it; expected '<prefix>tensor_<ident>_<index>_metadata.json'")
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wirecell_ml.models.metrics import ratio
+
 Values = NDArray[np.floating[Any]]  # (blob,)
 Mask = NDArray[np.bool_]  # (blob,)
 
@@ -54,11 +56,6 @@ def kept(mask: Mask, real: Mask, charge: Values) -> Kept:
         ghosts_removed=ratio(ghosts - (num_kept - both), ghosts),
         completeness=ratio(charge[mask].sum(dtype=np.float64), charge.sum(dtype=np.float64)),
     )
-
-
-def ratio(part: float, whole: float) -> float:
-    """Return ``part / whole``, 0 where there is no whole."""
-    return float(part / whole) if whole else 0.0
 
 
 @dataclass(frozen=True)
