@@ -1,15 +1,31 @@
 """Backends: what every place that can run jobs is asked for."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from importlib import import_module
+from pathlib import Path
 from typing import Protocol
 
 from wirecell_ml.submit.job import Batch, Resources
 from wirecell_ml.submit.site import Site
 from wirecell_ml.submit.states import JobState
 
+KINDS = {  # kind of a site → the class that speaks with it, imported when a site of that kind is used
+    "local": "local.Local",
+    "slurm": "slurm.Slurm",
+    "htcondor": "htcondor.HTCondor",
+    "kubernetes": "kubernetes.Kubernetes",
+    "panda": "panda.Panda",
+    "pbs": "pbs.Pbs",
+    "aws": "aws_batch.AwsBatch",
+}
+
 
 class Unavailable(Exception):  # noqa: N818  (a state of the world, which passes)
     """The batch system does not answer: nothing is known, nothing is changed, and the question is asked again."""
+
+
+class Expired(Unavailable):
+    """The batch system answered that our login is no longer valid; the user must renew it, and nothing is changed."""
 
 
 class Refused(Exception):  # noqa: N818
@@ -43,11 +59,24 @@ class Backend(Protocol):
         """Raise SubmitError where the place has not what ``resources`` and its site ask for; Unavailable."""
         ...
 
+    def outlook(self, resources: Resources) -> float | None:
+        """Return in how many seconds the batch system would start such a job now, None where it does not say.
+
+        Raises Unavailable.
+        """
+        ...
+
+    def explain(self, token: str) -> str:
+        """Return what the batch system says of a job that waits, is held or has ended, in a line; "" for nothing."""
+        ...
+
+    def fetch(self, tokens: Collection[str], folder: Path) -> None:
+        """Bring what ended jobs have printed into ``folder``, where it is not there already. Raises Unavailable."""
+        ...
+
 
 def make_backend(site: Site) -> Backend:
     """Return the backend of a site."""
-    from wirecell_ml.submit.local import Local
-    from wirecell_ml.submit.slurm import Slurm
-
-    kinds: dict[str, Callable[[Site], Backend]] = {"local": Local, "slurm": Slurm}
-    return kinds[site.kind](site)
+    module, _, name = KINDS[site.kind].rpartition(".")
+    made: Backend = getattr(import_module(f"wirecell_ml.submit.{module}"), name)(site)
+    return made

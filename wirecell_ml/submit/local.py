@@ -126,6 +126,17 @@ class Local:
                     f"site.resources.{name}={wanted:g}: {self.site.name} has {value:g}. Ask for less, or elsewhere"
                 )
 
+    def outlook(self, resources: Resources) -> float | None:
+        """Return 0 where a unit would start at once; how long others run is not known."""
+        return 0.0 if self.room(resources, 0) else None
+
+    def explain(self, token: str) -> str:  # noqa: ARG002
+        """Return nothing: a process says nothing of itself."""
+        return ""
+
+    def fetch(self, tokens: Collection[str], folder: Path) -> None:
+        """Do nothing: what processes print goes to the folder of their batch."""
+
     def free_gpus(self) -> list[str]:
         """Return the GPUs that no unit uses."""
         used = {gpu for unit in units() for gpu in unit.gpus}

@@ -45,11 +45,55 @@ class Cost:
 
 
 @dataclass
+class HTCondorSettings:
+    """What only an HTCondor pool is asked for."""
+
+    requirements: str | None = None  # ClassAd expression over machines, e.g. HasSingularity =?= true
+    attributes: dict[str, str] = field(default_factory=dict)  # further lines of the submit file, e.g. +DESIRED_Sites
+
+
+@dataclass
+class KubernetesSettings:
+    """What only a Kubernetes cluster is asked for."""
+
+    context: str | None = None  # of the kubeconfig; null: its current one
+    namespace: str = "default"
+    queue: str | None = None  # LocalQueue of Kueue
+    service_account: str | None = None  # that the pods run as; null: the namespace's default, with no token mounted
+    volumes: list[dict[str, str]] = field(default_factory=list)  # {claim or host, at, read_only}: shared with the pods
+    secrets: list[str] = field(default_factory=list)  # names of Secrets whose keys become variables of the pods
+    node_selector: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class PandaSettings:
+    """What only PanDA is asked for."""
+
+    url: str = "???"  # of the server: https://host:port
+    vo: str = "???"  # virtual organisation, with its role: dune, dune.production
+    queue: str | None = None  # PanDA site to pin the task to; null: PanDA chooses
+    working_group: str | None = None
+    processing_type: str = "wirecell-hpo"
+    priority: int = 900
+
+
+@dataclass
+class AwsBatchSettings:
+    """What only AWS Batch is asked for."""
+
+    region: str = "???"
+    queue: str = "???"  # job queue
+    role: str | None = None  # ARN of the role of the jobs
+    endpoint: str | None = None  # of the service; null: Amazon's own
+
+
+@dataclass
 class Site:
     """One place where jobs can run. No secrets in it."""
 
     name: str = "???"
-    kind: str = "???"  # local, slurm
+    kind: str = "???"  # local, slurm, htcondor, kubernetes, panda, pbs, aws
+    mailbox: str | None = None  # where units write; null: the folder of the study, which the workers share
     resources: Resources = field(default_factory=Resources)  # of one unit
     driver: Resources = field(default_factory=lambda: Resources(cores=1, memory_gb=2.0, minutes=1440))  # driver=job
     in_flight: int | None = (
@@ -67,11 +111,16 @@ class Site:
     python: str | None = None  # interpreter on the worker; null: the one that submits
     container: Container | None = None
     environment: dict[str, str] = field(default_factory=dict)  # of the units and of the batch system's commands
+    paths: dict[str, str] = field(default_factory=dict)  # begin of a path here → of the same place at the site
+    htcondor: HTCondorSettings = field(default_factory=HTCondorSettings)
+    kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
+    panda: PandaSettings | None = None
+    aws: AwsBatchSettings | None = None
     policy: Policy = field(default_factory=Policy)
     cost: Cost = field(default_factory=Cost)
 
 
-KINDS = ("local", "slurm")
+KINDS = ("local", "slurm", "htcondor", "kubernetes", "panda", "pbs", "aws")
 ENGINES = ("apptainer", "docker", "podman")
 
 
