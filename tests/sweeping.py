@@ -14,7 +14,6 @@ from wirecell_ml.hpo import ordering
 from wirecell_ml.hpo.ordering import make_source
 from wirecell_ml.hpo.trials import read_trials
 from wirecell_ml.submit.arguments import parse
-from wirecell_ml.submit.backend import make_backend
 from wirecell_ml.submit.driver import Driver
 from wirecell_ml.submit.states import ATTEMPT_ENDS, UNIT_ENDS
 from wirecell_ml.submit.study import Study
@@ -49,8 +48,7 @@ def drive(study: Study) -> bool:
 
 def driver_of(study: Study) -> Driver:
     """Return a driver of a study, in this process."""
-    backend = make_backend(study.site)
-    return Driver(study.order(), study.ledger(), backend, ordering.work_of(study), lambda: make_source(study))
+    return Driver(study.order(), study.ledger(), ordering.work_of(study), lambda: make_source(study))
 
 
 @contextmanager

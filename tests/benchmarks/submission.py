@@ -80,13 +80,14 @@ def study(folder: Path) -> Times:
     ordered = order(folder, *settings, site="slurm_local", name="submission")
     driver = driver_of(ordered)
     submitted: list[float] = []
-    send = driver.backend.submit
+    slurm = driver.backends["slurm_local"]
+    send = slurm.submit
 
     def submit(batch: Batch) -> None:
         send(batch)
         submitted.append(time.perf_counter())
 
-    driver.backend.submit = submit  # type: ignore[method-assign]
+    slurm.submit = submit  # type: ignore[method-assign]
     began = time.perf_counter()
     assert driver.run()
     known = time.perf_counter() - began

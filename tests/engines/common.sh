@@ -1,7 +1,7 @@
 # What start.sh and stop.sh both know: the names of the engines, where their state lives, which daemons run.
 
 # shellcheck disable=SC2034
-engines=(slurm postgres)
+engines=(slurm postgres condor idds)
 state=${WIRECELL_ML_ENGINES:-$HOME/.cache/wirecell_ml/engines}
 settings=$state/env.sh
 slurm=$state/slurm

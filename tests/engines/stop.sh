@@ -4,6 +4,8 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$here/common.sh"
+source "$here/condor.sh"
+source "$here/idds.sh"
 
 main() {
     local name purge=no names=()

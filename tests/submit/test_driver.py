@@ -44,7 +44,8 @@ def test_a_refused_batch_is_sent_in_smaller_ones(tmp_path: Path, monkeypatch: py
     study = order(tmp_path, "trials=4", "site.policy.backoff_s=0.1")
     driver = driver_of(study)
     sizes: list[int] = []
-    send = driver.backend.submit
+    local = driver.backends["local"]
+    send = local.submit
 
     def submit(batch: Batch) -> None:
         sizes.append(len(batch.jobs))
@@ -52,8 +53,8 @@ def test_a_refused_batch_is_sent_in_smaller_ones(tmp_path: Path, monkeypatch: py
             raise Refused("at most one job at a time")
         send(batch)
 
-    monkeypatch.setattr(driver.backend, "submit", submit)
-    monkeypatch.setattr(driver.backend, "room", lambda _, out: 4 - out)
+    monkeypatch.setattr(local, "submit", submit)
+    monkeypatch.setattr(local, "room", lambda _, out: 4 - out)
     assert driver.run()
     assert sizes[:3] == [4, 2, 1]
     check_exactly_once(study, 4)

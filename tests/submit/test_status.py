@@ -49,7 +49,7 @@ def status(
     units = [unit(number, state) for number, state in enumerate(states)]
     attempts = [Attempt(one.number, 1, "cluster", 4.0, run_seconds=3600, core_seconds=3000) for one in units]
     ways = dict.fromkeys(objectives, "maximize")
-    return Status("mine", SITE, ways, 12, units, attempts, trouble)
+    return Status("mine", {SITE.name: SITE}, ways, 12, units, attempts, trouble)
 
 
 def rendered(shown: Status, width: int) -> list[str]:
@@ -77,7 +77,7 @@ def test_counts_the_best_and_what_it_cost() -> None:
 
 def test_the_cost_counts_all_cores_and_gpus_of_a_unit() -> None:
     large = replace(SITE, resources=replace(SITE.resources, cores=8, gpus=2))
-    assert replace(status(), site=large).cost == pytest.approx(7 * (8 * 0.05 + 2 * 1.0))
+    assert replace(status(), sites={SITE.name: large}).cost == pytest.approx(7 * (8 * 0.05 + 2 * 1.0))
 
 
 def test_the_best_is_by_the_first_objective_and_its_direction() -> None:

@@ -107,7 +107,7 @@ def test_work_is_the_same_where_config_and_code_are(tmp_path: Path) -> None:
 def test_a_unit_finds_its_config_its_parameters_and_how_to_start(tmp_path: Path) -> None:
     study = order(tmp_path)
     work, box = ordering.work_of(study), study.order().box(3)
-    work.write(box, PARAMS, 3)
+    work.write(box, PARAMS, 3, study.site)
     assert yaml.safe_load((box.folder / "config.yaml").read_text()) == work.config(PARAMS, 3)
     assert json.loads((box.folder / "params.json").read_text()) == PARAMS
     unit = json.loads((box.folder / "unit.json").read_text())
@@ -118,7 +118,7 @@ def test_a_unit_finds_its_config_its_parameters_and_how_to_start(tmp_path: Path)
 def test_the_command_of_a_unit_runs_the_code_of_the_study(tmp_path: Path) -> None:
     study = order(tmp_path, "site.python=/opt/python")
     box = UnitBox(tmp_path / "units" / "000003")
-    command = ordering.work_of(study).command(box, 2)
+    command = ordering.work_of(study).command(box, 2, study.site)
     code = study.folder / "code"
     assert Path(command[1].removeprefix("PYTHONPATH=")).parent == code
     assert command[2:] == ["/opt/python", "-P", "-m", "wirecell_ml.submit.unit", str(box.folder), "2"]

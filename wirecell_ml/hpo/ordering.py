@@ -15,7 +15,15 @@ from wirecell_ml.errors import ConfigError, suggest
 from wirecell_ml.hpo.space import Choices, Space, parse_sweep
 from wirecell_ml.schema import TrainSettings
 from wirecell_ml.submit.arguments import Arguments, first_name
-from wirecell_ml.submit.ordering import check_place, compose_settings, read_site, rehearse, training_work, write_study
+from wirecell_ml.submit.ordering import (
+    check_places,
+    compose_settings,
+    compose_sites,
+    read_sites,
+    rehearse,
+    training_work,
+    write_study,
+)
 from wirecell_ml.submit.session import Source
 from wirecell_ml.submit.study import Study, TrainingWork, check_name, ledger_url
 
@@ -61,7 +69,8 @@ def draft(settings: DictConfig, arguments: Arguments) -> Draft:
     space = Space.from_settings(plain["sweep"], plain.get("first") or [])
     objectives = read_objectives(settings)
     check_sampling(space, objectives, settings)
-    site = read_site(settings.site)
+    nodes = compose_sites("hpo", arguments)
+    sites = read_sites(nodes)
     options = group_options(arguments.config_dirs)
     check_names(arguments, {*settings, *options, *(item.name for item in fields(TrainSettings))} - {NO_GROUP})
     swept = {
@@ -75,7 +84,7 @@ def draft(settings: DictConfig, arguments: Arguments) -> Draft:
     corners = [*space.first, *space.corners()]  # every option and every bound at least once
     rehearse([bases.flat(space.overrides(point)) for point in corners], list(objectives), settings.program)
     if not settings.dry_run:
-        check_place(site)
+        check_places(sites)
     held = OmegaConf.create(
         {
             "study": settings.study,
@@ -91,7 +100,7 @@ def draft(settings: DictConfig, arguments: Arguments) -> Draft:
             "trial_seed": settings.trial_seed,
             "program": settings.program,
             "ledger": settings.ledger,
-            "site": OmegaConf.to_container(settings.site, resolve=True),
+            "sites": [OmegaConf.to_container(node, resolve=True) for node in nodes],
         }
     )
     folder = Path(settings.folder).expanduser().absolute() / settings.study

@@ -10,6 +10,7 @@ from wirecell_ml.composing import as_yaml
 from wirecell_ml.errors import RunError
 from wirecell_ml.hpo import ordering
 from wirecell_ml.hpo.trials import Contest, read_trials
+from wirecell_ml.submit.status import currency
 from wirecell_ml.submit.study import Study
 
 ORDERED = (
@@ -39,7 +40,7 @@ def write_report(study: Study, folder: Path | None = None) -> None:
         trials=trials,
         budget=int(study.held.trials),
         space={p.name: described(p.distribution) for p in ordering.space_of(study).parameters},
-        currency=study.site.cost.currency,
+        currency=currency(study.sites),
         began=min((trial.began or 0.0 for trial in trials), default=0.0),
         ended=max((trial.ended or 0.0 for trial in trials), default=0.0),
         settings=settings_shown(study),
@@ -65,12 +66,14 @@ def described(distribution: Any) -> dict[str, Any]:
 
 def settings_shown(study: Study) -> dict[str, str]:
     """Return the settings of a study that a reader of its report wants to know."""
-    held, size = study.held, study.site.resources
+    held, sizes = study.held, {name: site.resources for name, site in study.sites.items()}
     return {
         "sampler": ", ".join(f"{name} {value}" for name, value in held.sampler.items() if value is not None),
         "pruner": ", ".join(f"{name} {value}" for name, value in held.pruner.items() if value is not None),
-        "site": f"{study.site.name} ({study.site.kind})",
-        "one unit": f"{size.cores} cores, {size.memory_gb:g} GB, {size.gpus} GPUs",
+        "site": ", ".join(f"{name} ({site.kind})" for name, site in study.sites.items()),
+        "one unit": "; ".join(
+            dict.fromkeys(f"{size.cores} cores, {size.memory_gb:g} GB, {size.gpus} GPUs" for size in sizes.values())
+        ),
         "training": " ".join(held.overrides) or "as configs/train.yaml has it",
         "seeds": held.trial_seed,
         "code": Path(held.code).name,
@@ -81,7 +84,7 @@ def settings_shown(study: Study) -> dict[str, str]:
 def ordered(study: Study) -> DictConfig:
     """Return what was ordered, less what only this machine knows."""
     kept = {str(name): value for name, value in study.held.items() if name in ORDERED}
-    return OmegaConf.create(kept | {"site": study.site.name, "code": Path(study.held.code).name})
+    return OmegaConf.create(kept | {"sites": list(study.sites), "code": Path(study.held.code).name})
 
 
 def write_best(study: Study, path: Path) -> None:

@@ -25,21 +25,20 @@ def read_trials(study: Study) -> list[Trial]:
     attempts: dict[int, list[Attempt]] = defaultdict(list)
     for attempt in ledger.attempts(study.name):
         attempts[attempt.number].append(attempt)
-    site = study.site
-    return [with_attempts(trial_of(unit), attempts[unit.number], site) for unit in ledger.units(study.name)]
+    sites = {**study.retired, **study.sites}
+    return [with_attempts(trial_of(unit), attempts[unit.number], sites) for unit in ledger.units(study.name)]
 
 
-def with_attempts(trial: Trial, attempts: Sequence[Attempt], site: Site) -> Trial:
+def with_attempts(trial: Trial, attempts: Sequence[Attempt], sites: Mapping[str, Site]) -> Trial:
     """Return a trial with the time and the cost of its attempts."""
-    seconds = sum(attempt.run_seconds for attempt in attempts)
     return replace(
         trial,
         attempts=len(attempts),
         site=attempts[-1].site if attempts else None,
         began=min((attempt.submitted for attempt in attempts if attempt.submitted), default=None),
-        run_seconds=seconds,
+        run_seconds=sum(attempt.run_seconds for attempt in attempts),
         core_seconds=sum(attempt.core_seconds for attempt in attempts),
-        cost=price(seconds, site.resources, site.cost),
+        cost=sum(price(attempt, sites) for attempt in attempts),
     )
 
 

@@ -75,10 +75,11 @@ def show_dry_run(drafted: ordering.Draft) -> None:
     for number, params in proposals:
         print_out(f"# units/{number:06d}/params.json\n{OmegaConf.to_yaml(OmegaConf.create(params))}")
     print_out(f"# units/{proposals[0][0]:06d}/config.yaml\n{as_yaml(work.config(proposals[0][1], 0))}")
-    commands = [work.command(order.box(number), 1) for number, _ in proposals]
-    batch = Batch.of(study.name, commands, order.site.resources, order.folder / "jobs")
-    print_out(f"# sent to {order.site.name}, for the first {len(proposals)} of {study.held.trials} trials\n")
-    print_out(make_backend(order.site).render(batch))
+    for name, site in order.sites.items():
+        commands = [work.command(order.box(number), 1, site) for number, _ in proposals]
+        batch = Batch.of(study.name, commands, site.resources, order.folder / "jobs")
+        print_out(f"# sent to {name}, for the first {len(proposals)} of {study.held.trials} trials\n")
+        print_out(make_backend(site).render(batch))
 
 
 def resume(arguments: Arguments) -> None:

@@ -14,7 +14,7 @@ KINDS = {  # kind of a site → the class that speaks with it, imported when a s
     "slurm": "slurm.Slurm",
     "htcondor": "htcondor.HTCondor",
     "kubernetes": "kubernetes.Kubernetes",
-    "panda": "panda.Panda",
+    "panda": "panda.backend.Panda",
     "pbs": "pbs.Pbs",
     "aws": "aws_batch.AwsBatch",
 }

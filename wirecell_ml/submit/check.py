@@ -17,7 +17,7 @@ from wirecell_ml.errors import SubmitError
 from wirecell_ml.submit import running
 from wirecell_ml.submit.ledger import Ledger
 from wirecell_ml.submit.listed import Listed
-from wirecell_ml.submit.ordering import check_place, training_work, write_study
+from wirecell_ml.submit.ordering import check_places, training_work, write_study
 from wirecell_ml.submit.site import Site
 from wirecell_ml.submit.study import Study
 
@@ -26,7 +26,7 @@ PROBES = ("worker", "mailbox", "torch")
 
 def check(site: Site, folder: Path) -> None:
     """Send three probes to a site and show what came back; raises SubmitError where one did not."""
-    check_place(site)
+    check_places([site])
     site.policy.preemptions, site.policy.failures = 0, 0
     study = probes(site, folder)
     began = time.time()
@@ -45,7 +45,7 @@ def probes(site: Site, folder: Path) -> Study:
             "objectives": {"probed": "maximize"},
             "program": "wirecell_ml.submit.probe",
             "ledger": None,
-            "site": OmegaConf.structured(site),
+            "sites": [OmegaConf.structured(site)],
         }
     )
     return write_study(Study(folder / name, held), Bases((), {(): {"seed": 1}}))

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from wirecell_ml.errors import RunError, suggest
 
-VERSION = 1  # of the tables below
+VERSION = 2  # of the tables below
 LOCK = 16817  # whoever holds it in PostgreSQL makes the tables
 BUSY_S = 60  # how long a transaction waits for another one, seconds
 tables = sql.MetaData()
@@ -53,7 +53,9 @@ ATTEMPT = sql.Table(
     sql.Column("memory_gb", sql.Float, nullable=False),
     sql.Column("not_before", sql.Float, nullable=False),  # seconds since 1970
     sql.Column("submitted", sql.Float),
+    sql.Column("started", sql.Float),  # when its runner was first heard of
     sql.Column("ended", sql.Float),
+    sql.Column("choice", Json),  # what the broker had before it when it chose the site
     sql.Column("run_seconds", sql.Float, nullable=False),
     sql.Column("core_seconds", sql.Float, nullable=False),
     sql.Column("why", sql.String, nullable=False),
@@ -149,8 +151,18 @@ def prepare_tables(connection: Connection) -> None:
         tables.create_all(connection)
         connection.execute(VERSIONS.insert().values(version=VERSION))
     version = connection.execute(sql.select(VERSIONS.c.version)).scalar_one()
+    if version == 1:
+        add_columns(connection)
     if version > VERSION:
         raise RunError(
             f"{connection.engine.url.render_as_string(hide_password=True)}: a ledger of version {version}, and this "
             f"wirecell_ml reads up to {VERSION}. Install a newer wirecell_ml"
         )
+
+
+def add_columns(connection: Connection) -> None:
+    """Bring a ledger of version 1 to version 2."""
+    for column in (ATTEMPT.c.started, ATTEMPT.c.choice):
+        kind = column.type.compile(connection.dialect)
+        connection.execute(sql.text(f"ALTER TABLE {ATTEMPT.name} ADD COLUMN {column.name} {kind}"))
+    connection.execute(VERSIONS.update().values(version=2))

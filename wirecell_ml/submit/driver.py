@@ -6,13 +6,17 @@ goes on from both. Its picture of them in memory is thrown away whenever the led
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-from wirecell_ml.submit import following, sending, settling
-from wirecell_ml.submit.backend import Backend
+from wirecell_ml.submit import asking, following, sending, settling
+from wirecell_ml.submit.backend import make_backend
+from wirecell_ml.submit.broker.broker import Broker, Past
 from wirecell_ml.submit.database import LedgerUnavailable
 from wirecell_ml.submit.ledger import Ledger
+from wirecell_ml.submit.memory import read_profiles
 from wirecell_ml.submit.picture import Picture, read_picture
+from wirecell_ml.submit.post import make_post
 from wirecell_ml.submit.session import Order, Session, Source, Work
 
 log = logging.getLogger(__name__)
@@ -26,9 +30,18 @@ class Driver:
     """Drives one study to its end."""
 
     def __init__(
-        self, order: Order, ledger: Ledger, backend: Backend, work: Work, make_source: Callable[[], Source]
+        self,
+        order: Order,
+        ledger: Ledger,
+        work: Work,
+        make_source: Callable[[], Source],
+        memory: Sequence[Past] = (),
     ) -> None:
-        self.order, self.ledger, self.backend, self.work, self.make_source = order, ledger, backend, work, make_source
+        self.order, self.ledger, self.work, self.make_source, self.memory = order, ledger, work, make_source, memory
+        sites = {**order.retired, **order.sites}
+        self.backends = {name: make_backend(site) for name, site in sites.items()}
+        self.posts = {name: make_post(site) for name, site in sites.items()}
+        self.pool = ThreadPoolExecutor(len(sites), thread_name_prefix="site")
         self.watchers: list[Callable[[Picture], None]] = []
         self.epoch: int | None = None  # that this driver has had before; None: it has not begun
 
@@ -57,7 +70,7 @@ class Driver:
             for watch in self.watchers:
                 watch(session.picture)
             time.sleep(pause)
-        sending.ask_queue(session, at_once=True)  # nothing of this study shall wait in a queue
+        asking.ask_sites(session, at_once=True)  # nothing of this study shall wait in a queue
         session.writer.leave()
         return not session.picture.open_units and len(session.picture.units) >= session.budget()
 
@@ -67,7 +80,22 @@ class Driver:
         self.epoch = writer.epoch
         picture, source = read_picture(self.ledger, self.order.study), self.make_source()
         source.restore(picture.units)
-        return Session(self.order, self.backend, self.work, source, writer, picture)
+        session = Session(
+            order=self.order,
+            backends=self.backends,
+            posts=self.posts,
+            broker=Broker(self.order.sites, read_profiles(self.order.sites)),
+            memory=self.memory,
+            work=self.work,
+            source=source,
+            writer=writer,
+            picture=picture,
+            pool=self.pool,
+        )
+        for attempt in picture.past:
+            if attempt.number in picture.open_units:
+                session.tell(attempt)  # which an earlier driver may not have come to
+        return session
 
 
 def over(session: Session) -> bool:
@@ -79,13 +107,14 @@ def over(session: Session) -> bool:
 
 def step(session: Session) -> bool:
     """Look at everything once and act on it; return whether anything happened."""
-    sending.ask_queue(session)
+    asking.ask_sites(session)
+    sending.withdraw(session)
     happened = settling.settle(session)
     following.follow(session)
     stop = session.order.stopping()
     if stop == "checkpoint":
         for attempt in session.picture.out():
-            session.order.box(attempt.number).stop("stopped")
+            session.stop(attempt, "stopped")
     if stop:
         return happened
     proposed = sending.propose(session)

@@ -18,7 +18,7 @@ def follow(session: Session) -> None:
         for epoch, value in read_progress(session, attempt.number):
             session.source.report(attempt.number, epoch, value)
             if attempt.number not in session.picture.pruned and session.source.should_prune(attempt.number):
-                session.order.box(attempt.number).stop("pruned")
+                session.stop(attempt, "pruned")
                 session.picture.pruned.add(attempt.number)
 
 

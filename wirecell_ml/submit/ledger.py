@@ -61,7 +61,9 @@ class Attempt:
     state: AttemptState = AttemptState.PLANNED
     not_before: float = 0.0
     submitted: float | None = None
+    started: float | None = None  # when its runner was first heard of
     ended: float | None = None
+    choice: dict[str, Any] | None = None  # what the broker had before it when it chose the site
     run_seconds: float = 0.0
     core_seconds: float = 0.0
     why: str = ""

@@ -1,11 +1,13 @@
 """Ordering: what is checked before anything is queued, and how a study is written down."""
 
 import json
+import logging
 import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from wirecell_ml.submit.payload import code_files, digest, modules_of, snapshot
 from wirecell_ml.submit.site import Site, check_site
 from wirecell_ml.submit.study import Study, TrainingWork, open_study
 
+log = logging.getLogger(__name__)
+
 TRAIN = "wirecell_ml.train"
 TEXTS = ("sweep=", "ledger=", "folder=")  # settings taken as they are typed: Hydra's grammar would read them
 WORDS = {  # settings that are one of a few words
@@ -28,11 +32,12 @@ WORDS = {  # settings that are one of a few words
     "driver": ("detached", "foreground", "job"),
     "how": ("checkpoint", "finish"),
 }
-MAY_CHANGE = ("site", "sampler", "pruner")  # when a study is ordered again
+MAY_CHANGE = ("sampler", "pruner")  # when a study is ordered again
 
 
 def compose_settings(name: str, arguments: Arguments) -> DictConfig:
     """Return our own settings as the user gave them; raises ConfigError for a word that a setting does not know."""
+    arguments = at_site(arguments, chosen[0]) if (chosen := chosen_sites(arguments)) else arguments
     typed = [word.partition("=") for word in arguments.own if word.startswith(TEXTS)]
     texts = {setting: None if text == "null" else text for setting, _, text in typed}
     with configs():
@@ -46,8 +51,8 @@ def compose_settings(name: str, arguments: Arguments) -> DictConfig:
 
 def keep_open(settings: DictConfig, arguments: Arguments) -> None:
     """Put ??? where the site file has it and the user gave nothing: Hydra takes the default of the setting instead."""
-    chosen = [word.partition("=")[2] for word in arguments.own if word.startswith("site=")]
-    as_written = compose(None, [f"+site={chosen[-1]}"], arguments.config_dirs) if chosen else OmegaConf.create()
+    chosen = chosen_sites(arguments)
+    as_written = compose(None, [f"+site={chosen[0]}"], arguments.config_dirs) if chosen else OmegaConf.create()
     for name in OmegaConf.missing_keys(as_written):
         if OmegaConf.select(settings, name) is None:
             OmegaConf.update(settings, name, "???")
@@ -58,6 +63,47 @@ def check_words(settings: DictConfig) -> None:
     for name, known in WORDS.items():
         if name in settings and settings[name] not in known:
             raise ConfigError(f"{name}: '{settings[name]}' is not known.{suggest(settings[name], known)}")
+
+
+def chosen_sites(arguments: Arguments) -> list[str]:
+    """Return the names in ``site=[a,b]`` or ``site=a``, nothing where the user leaves the site to the default."""
+    texts = [word.partition("=")[2] for word in arguments.own if word.startswith("site=")]
+    return [name.strip() for name in texts[-1].strip("[]").split(",") if name.strip()] if texts else []
+
+
+def at_site(arguments: Arguments, name: str) -> Arguments:
+    """Return what the user typed as if ``name`` were the only site; site.NAME.setting=… is for that one alone."""
+    own = []
+    for word in arguments.own:
+        plus, rest = ("+", word[1:]) if word.startswith("+") else ("", word)
+        others = [one for one in chosen_sites(arguments) if rest.startswith(f"site.{one}.")]
+        if others == [name]:
+            own.append(plus + rest.replace(f"site.{name}.", "site.", 1))
+        elif not others:
+            own.append(f"site={name}" if rest.startswith("site=") else word)
+    return replace(arguments, own=tuple(own))
+
+
+def compose_sites(entry: str, arguments: Arguments) -> list[DictConfig]:
+    """Return the settings of each site that the user chose; raises ConfigError for two of one name."""
+    names = chosen_sites(arguments)
+    found = [compose_settings(entry, at_site(arguments, name)).site for name in names]
+    found = found or [compose_settings(entry, arguments).site]
+    called = [str(node.get("name")) for node in found]
+    twice = {name for name in called if called.count(name) > 1}
+    if twice:
+        raise ConfigError(f"site=[{','.join(names)}]: two sites are named '{min(twice)}'. Each needs a name of its own")
+    return found
+
+
+def read_sites(nodes: Sequence[DictConfig]) -> list[Site]:
+    """Return sites, checked; raises ConfigError where their prices cannot be compared."""
+    sites = [read_site(node) for node in nodes]
+    currencies = {site.cost.currency: site.name for site in sites if site.cost.core_hour or site.cost.gpu_hour}
+    if len(currencies) > 1:
+        said = ", ".join(f"{name} in '{currency}'" for currency, name in currencies.items())
+        raise ConfigError(f"site.cost.currency: one study counts in one currency, and here is {said}. Convert one")
+    return sites
 
 
 def read_site(node: DictConfig) -> Site:
@@ -71,12 +117,18 @@ def read_site(node: DictConfig) -> Site:
     return site
 
 
-def check_place(site: Site) -> None:
-    """Raise SubmitError where the site cannot run one unit, or does not answer."""
-    try:
-        make_backend(site).check(site.resources)
-    except (Unavailable, Refused) as error:
-        raise SubmitError(f"site {site.name} does not answer, nothing was queued: {error}") from error
+def check_places(sites: Sequence[Site]) -> None:
+    """Raise SubmitError where a site cannot run one unit, or none of them answers; one of several may be silent."""
+    silent = {}
+    for site in sites:
+        try:
+            make_backend(site).check(site.resources)
+        except (Unavailable, Refused) as error:
+            silent[site.name] = f"site {site.name} does not answer"
+            log.warning("%s: %s", silent[site.name], error)
+            reason = error
+    if len(silent) == len(sites):
+        raise SubmitError(f"{'; '.join(silent.values())}, nothing was queued: {reason}") from reason
 
 
 def rehearse(flats: Sequence[Container], objectives: Sequence[str], program: str) -> None:
@@ -183,8 +235,16 @@ def ordered_again(study: Study) -> Study:
     for name in MAY_CHANGE:
         if name in study.held:
             before.held[name] = study.held[name]
+    move(before, study.held.sites)
     before.save()
     return before
+
+
+def move(study: Study, sites: Sequence[DictConfig]) -> None:
+    """Let a study run at other sites; those that it had are kept for as long as they may have jobs of it."""
+    study.held.retired = [OmegaConf.structured(site) for site in {**study.retired, **study.sites}.values()]
+    study.held.sites = sites
+    study.held.pop("site", None)
 
 
 def lengthen(study: Study, trials: int) -> None:
@@ -196,15 +256,10 @@ def lengthen(study: Study, trials: int) -> None:
 
 def training_work(study: Study, bases: Bases, overrides_of: Callable[[dict[str, Any]], dict[str, Any]]) -> TrainingWork:
     """Return what the units of a study do: trainings on ``bases``, with the settings that their parameters mean."""
-    site = study.site
     return TrainingWork(
         bases=bases,
         overrides_of=overrides_of,
         code=Path(study.held.code),
-        python=site.python or sys.executable,
         program=study.held.program,
-        heartbeat_s=site.policy.heartbeat_s,
-        minutes=site.resources.minutes,
-        kill_after_s=site.signal_s,
         own_seeds=study.held.get("trial_seed") == "own",
     )

@@ -27,6 +27,7 @@ from wirecell_ml.submit.driver import Driver
 from wirecell_ml.submit.following import new_lines, point_of
 from wirecell_ml.submit.job import Batch, Job
 from wirecell_ml.submit.ledger import Ledger, Superseded, Unit
+from wirecell_ml.submit.memory import other_studies
 from wirecell_ml.submit.picture import Picture
 from wirecell_ml.submit.session import Source, Work
 from wirecell_ml.submit.states import UNIT_ENDS, AttemptState, UnitState
@@ -58,7 +59,8 @@ def run_here(study: Study, work: Work, make_source: Callable[[], Source], takeov
     gc.enable()  # which an entry leaves off, and a driver lives for days
     ledger = study.ledger()
     check_free(study, takeover)
-    driver = Driver(study.order(), ledger, make_backend(study.site), work, make_source)
+    memory = other_studies(study) if len(study.sites) > 1 else []
+    driver = Driver(study.order(), ledger, work, make_source, memory)
     console = Console(stderr=True)
     try:
         with leaving_on_signals(), view(study, ledger, console) as watch:
@@ -176,7 +178,8 @@ def status_of(study: Study, ledger: Ledger, seen: Picture | None = None) -> Stat
         hindrance = trouble(study, ledger.driver(study.name))
     ended = sum(unit.state in UNIT_ENDS for unit in units) >= int(study.held.trials)
     shown = "" if ended else hindrance
-    return Status(study.name, study.site, study.objectives, int(study.held.trials), units, attempts, shown)
+    sites = {**study.retired, **study.sites}
+    return Status(study.name, sites, study.objectives, int(study.held.trials), units, attempts, shown)
 
 
 def trouble(study: Study, driver: dict[str, Any] | None) -> str:

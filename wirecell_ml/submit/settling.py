@@ -2,15 +2,13 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from wirecell_ml.errors import SubmitError
-from wirecell_ml.submit.backend import Refused, Unavailable
 from wirecell_ml.submit.following import read_progress
 from wirecell_ml.submit.ledger import Attempt, Transaction, Unit
 from wirecell_ml.submit.mailbox import UnitBox, clock
-from wirecell_ml.submit.session import Session
+from wirecell_ml.submit.session import Session, unsent
 from wirecell_ml.submit.states import ATTEMPT_ENDS, AttemptState, Evidence, JobState, UnitState, Verdict, judge
 
 A, U = AttemptState, UnitState
@@ -39,10 +37,12 @@ class Settlement:
         """Write what was found of one attempt, and what follows for its unit."""
         attempt, verdict = finding.attempt, finding.verdict
         unit = self.session.picture.units[attempt.number]
-        values: dict[str, Any] = {"token": None} if verdict.state is A.PLANNED else {}
+        site = self.session.order.site(attempt.site)
+        values: dict[str, Any] = unsent(attempt, site) if verdict.state is A.PLANNED else {}
+        if verdict.state is A.RUNNING:
+            values = {"started": time.time()}
         if verdict.state in ATTEMPT_ENDS:
-            box = self.session.order.box(attempt.number)
-            values = {"ended": time.time()} | spent(box, attempt, finding.evidence.result)
+            values = ending(self.session.order.box(attempt.number), attempt, finding.evidence)
         self.transaction.move_attempt(attempt, verdict.state, verdict.why, **values)
         if verdict.state is A.RUNNING and unit.state is U.QUEUED:
             self.transaction.move_unit(unit, U.ACTIVE, verdict.why)
@@ -67,8 +67,11 @@ class Settlement:
             return
         if unit.state is U.ACTIVE:
             self.transaction.move_unit(unit, U.QUEUED, why)
-        policy = self.session.order.site.policy
-        memory_gb = attempt.memory_gb * (policy.more_memory if out_of_memory(finding) else 1)
+        site = self.session.order.site(attempt.site)
+        policy = site.policy
+        memory_gb = float(unsent(attempt, site)["memory_gb"])
+        if out_of_memory(finding):
+            memory_gb = attempt.memory_gb * policy.more_memory
         wait_s = policy.backoff_s if finding.verdict.state in (A.FAILED_INFRA, A.LOST) else 0.0
         planned = self.session.next_attempt(unit, memory_gb, wait_s, f"after {finding.verdict.state}: {why}")
         self.transaction.add_attempt(planned)
@@ -77,28 +80,26 @@ class Settlement:
     def obstacle(self, finding: Finding) -> str | None:
         """Return why another attempt would not do better, or None."""
         number, state, why = finding.attempt.number, finding.verdict.state, finding.verdict.why
-        policy, picture = self.session.order.site.policy, self.session.picture
+        policy, picture = self.session.order.site(finding.attempt.site).policy, self.session.picture
         if state is A.FAILED_APP:
             return why
         if out_of_memory(finding):
-            return self.too_large(finding.attempt.memory_gb)
+            return self.too_large(finding.attempt)
         if state is A.FAILED_INFRA and picture.failed[number] >= policy.failures:
             return f"given up after {policy.failures + 1} failures: {why}"
         if state in INTERRUPTIONS and picture.lost[number] >= policy.preemptions:
             return f"given up after {policy.preemptions + 1} interruptions: {why}"
         return None
 
-    def too_large(self, memory_gb: float) -> str | None:
-        """Return why a unit whose memory ran out cannot have more, or None."""
-        size, policy = self.session.order.site.resources, self.session.order.site.policy
-        if memory_gb > size.memory_gb:
-            return f"memory ran out twice, with {memory_gb:g} GB"
-        try:
-            self.session.backend.check(replace(size, memory_gb=memory_gb * policy.more_memory))
-        except SubmitError as error:
-            return f"memory ran out, and there is no more: {error}"
-        except (Unavailable, Refused):
-            return None  # the submission itself will tell
+    def too_large(self, attempt: Attempt) -> str | None:
+        """Return why a unit whose memory ran out cannot have more, at any site, or None."""
+        site = self.session.order.site(attempt.site)
+        if attempt.memory_gb > site.resources.memory_gb:
+            return f"memory ran out twice, with {attempt.memory_gb:g} GB"
+        more_gb = attempt.memory_gb * site.policy.more_memory
+        obstacles = [self.session.obstacle_at(one, more_gb) for one in self.session.order.sites.values()]
+        if all(obstacles):
+            return f"memory ran out, and there is no more: {obstacles[0]}"
         return None
 
     def end(self, unit: Unit, state: UnitState, why: str, result: dict[str, Any] | None = None) -> None:
@@ -135,28 +136,40 @@ def settle(session: Session) -> bool:
 def examine(session: Session, attempt: Attempt, now: float) -> Finding | None:
     """Return what is to be written of an attempt, or None where nothing has changed; ``now`` is the mailbox's time."""
     seen = gather(session, attempt, now)
+    policy = session.order.site(attempt.site).policy
     verdict: Verdict | None
     if attempt.state in (A.SUBMITTING, A.AMBIGUOUS):
-        verdict = judge_submission(seen, session.order.site.policy.grace_s)
+        verdict = judge_submission(seen, policy.grace_s)
     else:
-        verdict = judge(seen, session.order.site.policy.patience())
-        if verdict is None and seen.job is JobState.WAITING and seen.beat_age_s is None and session.order.stopping():
-            verdict = Verdict(A.CANCELLED, "the study was stopped before the job began")
+        verdict = judge(seen, policy.patience()) or judge_waiting(session, attempt, seen)
         if verdict is None and attempt.state is A.SUBMITTED and seen.beat_age_s is not None:
             verdict = Verdict(A.RUNNING, "heartbeat")
     return Finding(attempt, verdict, seen) if verdict else None
 
 
+def judge_waiting(session: Session, attempt: Attempt, seen: Evidence) -> Verdict | None:
+    """Return the end of an attempt that has not begun and is no longer wanted where it waits, or None."""
+    if seen.job is not JobState.WAITING or seen.beat_age_s is not None:
+        return None
+    if session.order.stopping():
+        return Verdict(A.CANCELLED, "the study was stopped before the job began")
+    why = session.picture.withdrawn.get(str(attempt.token))
+    return Verdict(A.CANCELLED, why) if why else None
+
+
 def gather(session: Session, attempt: Attempt, now: float) -> Evidence:
     """Return all that is known of an attempt."""
-    box, queue = session.order.box(attempt.number), session.picture.queue
+    box, queue = session.order.box(attempt.number), session.picture.queue(attempt)
     assert attempt.token
     assert attempt.submitted is not None
     beat = box.beat(attempt.attempt)
+    age_s = None if beat is None else max(0.0, now - beat)
+    if age_s is not None and session.order.site(attempt.site).mailbox:
+        age_s = min(age_s, queue.answering_s())  # nobody can have heard of it while its post was away
     return Evidence(
         result=box.result(),
         note=box.note(attempt.attempt) if beat is not None else None,
-        beat_age_s=None if beat is None else max(0.0, now - beat),
+        beat_age_s=age_s,
         job=queue.jobs.get(attempt.token),
         answered=queue.answered_at > attempt.submitted and not queue.silence,
         running_s=queue.running_s(attempt.token),
@@ -174,15 +187,19 @@ def judge_submission(seen: Evidence, grace_s: float) -> Verdict | None:
     return None
 
 
-def spent(box: UnitBox, attempt: Attempt, result: dict[str, Any] | None) -> dict[str, float]:
-    """Return the wall-clock and CPU time that the starts of an attempt took, in seconds, as far as they said."""
+def ending(box: UnitBox, attempt: Attempt, seen: Evidence) -> dict[str, float]:
+    """Return when an attempt began and ended, and the wall-clock and CPU time of its starts, as far as they said."""
     said = box.notes(attempt.attempt)
-    if result and result.get("attempt") == attempt.attempt:
-        said.append(result)
-    return {
+    if seen.result and seen.result.get("attempt") == attempt.attempt:
+        said.append(seen.result)
+    times = {
+        "ended": time.time(),
         "run_seconds": sum(one["seconds"] for one in said),
         "core_seconds": sum(one["core_seconds"] for one in said),
     }
+    if attempt.started is None and said:  # it was over before it was seen to run
+        times["started"] = times["ended"] - times["run_seconds"]
+    return times
 
 
 def out_of_memory(finding: Finding) -> bool:

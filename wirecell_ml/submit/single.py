@@ -19,10 +19,11 @@ from wirecell_ml.submit.job import Batch
 from wirecell_ml.submit.listed import Listed
 from wirecell_ml.submit.ordering import (
     TRAIN,
-    check_place,
+    check_places,
     code_folder,
     compose_settings,
-    read_site,
+    compose_sites,
+    read_sites,
     rehearse,
     training_work,
     write_study,
@@ -57,7 +58,7 @@ def start(arguments: Arguments) -> None:
         sys.stdout.write(OmegaConf.to_yaml(settings))
         return
     bases = Bases.composed({}, ["trainer.progress=false", *arguments.training], arguments.config_dirs)
-    study = draft(settings, bases, arguments.training)
+    study = draft(settings, bases, arguments)
     if settings.dry_run:
         show_dry_run(study, bases)
         return
@@ -67,16 +68,17 @@ def start(arguments: Arguments) -> None:
     drive(study, settings.driver, settings.takeover)
 
 
-def draft(settings: DictConfig, bases: Bases, overrides: tuple[str, ...]) -> Study:
+def draft(settings: DictConfig, bases: Bases, arguments: Arguments) -> Study:
     """Return a checked study of one training; raises ConfigError or SubmitError for whatever is wrong with it."""
     (config,) = bases.configs.values()
     called = str(config["name"]).replace("_", "-")[:22]
     name = settings.study or f"{called}-{datetime.now():%m%d-%H%M%S}"
     check_name(name)
-    site = read_site(settings.site)
+    nodes = compose_sites("submit", arguments)
+    sites = read_sites(nodes)
     rehearse([config], [config["monitor"]], TRAIN)
     if not settings.dry_run:
-        check_place(site)
+        check_places(sites)
     folder = Path(settings.folder).expanduser().absolute() / name
     ledger_url(settings.ledger, folder)
     held = {
@@ -84,11 +86,11 @@ def draft(settings: DictConfig, bases: Bases, overrides: tuple[str, ...]) -> Stu
         "created": datetime.now().isoformat(timespec="seconds"),
         "trials": 1,
         "objectives": {config["monitor"]: "maximize" if config["monitor_mode"] == "max" else "minimize"},
-        "overrides": list(overrides),
+        "overrides": list(arguments.training),
         "bases": bases.digest(),
         "program": TRAIN,
         "ledger": settings.ledger,
-        "site": OmegaConf.to_container(settings.site, resolve=True),
+        "sites": [OmegaConf.to_container(node, resolve=True) for node in nodes],
     }
     return Study(folder, OmegaConf.create(held))
 
@@ -102,9 +104,10 @@ def show_dry_run(study: Study, bases: Bases) -> None:
     """Print what would be sent; nothing is written."""
     study.held.code = str(code_folder(study, bases))
     work, order = work_of(study, bases), study.order()
-    batch = Batch.of(study.name, [work.command(order.box(0), 1)], order.site.resources, order.folder / "jobs")
-    sys.stdout.write(f"# units/000000/config.yaml\n{as_yaml(work.config({}, 0))}\n# sent to {order.site.name}\n")
-    sys.stdout.write(make_backend(order.site).render(batch))
+    sys.stdout.write(f"# units/000000/config.yaml\n{as_yaml(work.config({}, 0))}\n")
+    for name, site in order.sites.items():
+        batch = Batch.of(study.name, [work.command(order.box(0), 1, site)], site.resources, order.folder / "jobs")
+        sys.stdout.write(f"# sent to {name}\n{make_backend(site).render(batch)}")
 
 
 def drive(study: Study, how: str, takeover: bool) -> None:
@@ -155,4 +158,5 @@ def check_site(arguments: Arguments) -> None:
     settings = compose_settings("submit", arguments)
     if arguments.training:
         raise ConfigError(f"submit check: '{arguments.training[0]}' is of a training, and none is sent")
-    check(read_site(settings.site), Path(settings.folder).expanduser().absolute())
+    for site in read_sites(compose_sites("submit", arguments)):
+        check(site, Path(settings.folder).expanduser().absolute())

@@ -73,6 +73,10 @@ class PandaSettings:
     vo: str = "???"  # virtual organisation, with its role: dune, dune.production
     queue: str | None = None  # PanDA site to pin the task to; null: PanDA chooses
     working_group: str | None = None
+    task_vo: str = "wlcg"  # virtual organisation of the tasks, as the server's JEDI is set up for; often not vo
+    scope: str = "user"  # first words of the names of tasks and logs, as the data management wants them: user.NICKNAME
+    transform: str | None = None  # address of runGen; null: the server's own
+    secrets: bool = False  # give the secrets that the user left with PanDA to each job
     processing_type: str = "wirecell-hpo"
     priority: int = 900
 

@@ -5,8 +5,11 @@ import os
 import re
 import shlex
 import subprocess
+import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import NoReturn
 
 from wirecell_ml.errors import SubmitError, suggest
@@ -40,6 +43,24 @@ WAITING = {
 }
 RUNNING = {"RUNNING", "CONFIGURING", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT"}
 GIVEN_UP = {"launch failed requeued held", "JobHoldMaxRequeue"}  # reasons for which only an administrator starts a job
+STARTS_AT = re.compile(r"to start at (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)")  # local time, of sbatch --test-only
+REASONS = {  # of squeue → what they mean
+    "None": "",
+    "Resources": "it waits for nodes to become free",
+    "Priority": "jobs of higher priority are before it",
+    "Dependency": "it waits for another job to end",
+    "BeginTime": "Slurm starts it again after a pause",
+    "ReqNodeNotAvail": "the nodes that it needs are down or reserved",
+    "PartitionDown": "its partition is closed",
+    "PartitionTimeLimit": "it asks for more time than its partition gives: lower site.resources.minutes",
+    "AssocGrpCpuLimit": "the account uses all the cores that it may",
+    "AssocGrpGRES": "the account uses all the GPUs that it may",
+    "AssocMaxJobsLimit": "the account runs as many jobs as it may",
+    "QOSMaxJobsPerUserLimit": "you run as many jobs as the quality of service allows",
+    "QOSMaxCpuPerUserLimit": "you use as many cores as the quality of service allows",
+    "JobHeldUser": "you hold it back: scontrol release",
+    "JobHeldAdmin": "an administrator holds it back",
+}
 
 LIMITS = {  # setting → how its limit is said
     "cores": "nodes of at most {:g} cores",
@@ -133,14 +154,39 @@ class Slurm:
         lines = self.call("sinfo", "--exact", "--noheader", "--format=%P|%c|%m|%l|%G").splitlines()
         return [node(line) for line in lines]
 
+    def outlook(self, resources: Resources) -> float | None:
+        """Return when sbatch --test-only would start such a job, in seconds from now."""
+        try:
+            said = self.ask("sbatch", "--test-only", *words(resources, self.site), "--wrap=true").stderr
+        except Refused:
+            return None
+        start = STARTS_AT.search(said)
+        return max(0.0, datetime.fromisoformat(start[1]).timestamp() - time.time()) if start else None
+
+    def explain(self, token: str) -> str:
+        """Return why a job waits or is held, from the reason that squeue gives."""
+        name, _, index = token.rpartition("-")
+        for line in self.squeue([name]).splitlines():
+            _, _, number, state, reason = line.split("|", 4)
+            if number == index and state in WAITING:
+                return REASONS.get(reason, reason)
+        return ""
+
+    def fetch(self, tokens: Collection[str], folder: Path) -> None:
+        """Do nothing: Slurm writes to the folder of the batch itself."""
+
     def call(self, *command: str, text: str | None = None) -> str:
         """Return what a Slurm command prints; raises Unavailable where Slurm is silent, Refused where it says no."""
+        return self.ask(*command, text=text).stdout
+
+    def ask(self, *command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Return a Slurm command that has ended well; raises Unavailable and Refused."""
         if self.run("scontrol", "ping").returncode:  # it knows at once, where other commands try for seconds
             raise Unavailable(f"{command[0]}: no controller of Slurm answers")
         ended = self.run(*command, text=text)
         if ended.returncode:
             refuse(command[0], ended.stderr or ended.stdout)
-        return ended.stdout
+        return ended
 
     def run(self, *command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a Slurm command to its end; raises Unavailable where that takes too long."""

@@ -12,10 +12,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from wirecell_ml.submit.job import Resources
 from wirecell_ml.submit.ledger import Attempt, Unit
-from wirecell_ml.submit.site import Cost, Site
+from wirecell_ml.submit.site import Site
 from wirecell_ml.submit.states import UNIT_ENDS, UnitState
+from wirecell_ml.submit.tally import site_tallies
 
 ROWS = 12  # units shown
 WIDTH = 40  # of the bar
@@ -34,7 +34,7 @@ class Status:
     """How a study stands at one moment."""
 
     study: str
-    site: Site
+    sites: Mapping[str, Site]  # by name
     objectives: Mapping[str, str]
     budget: int
     units: Sequence[Unit]
@@ -71,8 +71,8 @@ class Status:
 
     @property
     def cost(self) -> float:
-        """What the attempts have cost so far, in the currency of the site."""
-        return price(self.run_seconds, self.site.resources, self.site.cost)
+        """What the attempts have cost so far, in the currency of the sites."""
+        return sum(price(attempt, self.sites) for attempt in self.attempts)
 
     @property
     def seconds_left(self) -> float | None:
@@ -84,9 +84,17 @@ class Status:
         return elapsed / len(ends) * (self.budget - len(ends))
 
 
-def price(run_seconds: float, resources: Resources, cost: Cost) -> float:
-    """Return what units of one size cost that ran for so long altogether."""
-    return run_seconds / 3600 * (resources.cores * cost.core_hour + resources.gpus * cost.gpu_hour)
+def price(attempt: Attempt, sites: Mapping[str, Site]) -> float:
+    """Return what an attempt cost; nothing before it is at a site."""
+    if attempt.site not in sites:
+        return 0.0
+    size, cost = sites[attempt.site].resources, sites[attempt.site].cost
+    return attempt.run_seconds / 3600 * (size.cores * cost.core_hour + size.gpus * cost.gpu_hour)
+
+
+def currency(sites: Mapping[str, Site]) -> str:
+    """Return the currency that sites count in."""
+    return next((site.cost.currency for site in sites.values() if site.cost.currency), "")
 
 
 def value_of(unit: Unit, metric: str) -> float:
@@ -97,7 +105,7 @@ def value_of(unit: Unit, metric: str) -> float:
 
 def headline(status: Status) -> Text:
     """Return the study in a few lines."""
-    text = Text(f"{status.study} at {status.site.name}: {status.ended}/{status.budget} ended ")
+    text = Text(f"{status.study} at {', '.join(status.sites)}: {status.ended}/{status.budget} ended ")
     for state in UnitState:
         if status.counts[state]:
             text.append("  ").append(f"{status.counts[state]} {state.lower()}", style=STYLES.get(state, ""))
@@ -107,7 +115,7 @@ def headline(status: Status) -> Text:
         text.append(f"\nbest: trial {best.number}, {values}")
     text.append(f"\n{outlook(status)}spent {status.core_hours:.2f} core-hours")
     if status.cost:
-        text.append(f", {status.cost:.2f} {status.site.cost.currency}".rstrip())
+        text.append(f", {status.cost:.2f} {currency(status.sites)}".rstrip())
     if status.trouble:
         text.append(f"\n{status.trouble}", style="bold red")
     return text
@@ -125,7 +133,21 @@ def picture(status: Status) -> RenderableType:
     """Return bar, headline and the newest units."""
     bar = Table.grid()  # which, unlike a bar, ends its line
     bar.add_row(ProgressBar(total=max(1, status.budget), completed=status.ended, width=WIDTH))
-    return Group(bar, headline(status), unit_table(status))
+    several = [site_table(status)] if len(status.sites) > 1 else []
+    return Group(bar, headline(status), *several, unit_table(status))
+
+
+def site_table(status: Status) -> Table:
+    """Return what each site has and has done."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("site", no_wrap=True)
+    for name in ("waiting", "running", "done", "not", "median wait", "median run", "core-hours"):
+        table.add_column(name, justify="right")
+    for tally in site_tallies(status.attempts, status.sites):
+        times = [duration(seconds) if seconds is not None else "-" for seconds in (tally.wait_s, tally.run_s)]
+        counts = [str(count) for count in (tally.waiting, tally.running, tally.done, tally.ended - tally.done)]
+        table.add_row(tally.site, *counts, *times, f"{tally.core_seconds / 3600:.2f}")
+    return table
 
 
 def unit_table(status: Status) -> Table:

@@ -14,7 +14,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,10 +51,19 @@ class Study:
 
     @property
     def site(self) -> Site:
-        """Site that its units run at."""
-        site = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Site), self.held.site))
-        assert isinstance(site, Site)
-        return site
+        """First of its sites, where its driver runs if that is a job."""
+        return next(iter(self.sites.values()))
+
+    @property
+    def sites(self) -> dict[str, Site]:
+        """Sites that its units run at, by name."""
+        return named([self.held.site] if "site" in self.held else self.held.sites)  # one site: of an older version
+
+    @property
+    def retired(self) -> dict[str, Site]:
+        """Sites that it had before, and that may still have jobs of it."""
+        held = named(self.held.get("retired", []))
+        return {name: site for name, site in held.items() if name not in self.sites}
 
     @property
     def objectives(self) -> dict[str, str]:
@@ -62,7 +72,8 @@ class Study:
 
     def order(self) -> Order:
         """Return what a driver needs to know."""
-        return Order(self.name, self.folder, int(self.held.trials), tuple(self.objectives), self.site)
+        objectives = tuple(self.objectives)
+        return Order(self.name, self.folder, int(self.held.trials), objectives, self.sites, self.retired)
 
     def ledger(self) -> Ledger:
         """Return the ledger of the study; raises LedgerUnavailable where it does not answer."""
@@ -91,6 +102,12 @@ class Study:
         }
         plain = OmegaConf.to_container(OmegaConf.create(fixed))
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def named(held: Iterable[DictConfig]) -> dict[str, Site]:
+    """Return sites from what is held of them."""
+    sites = [OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Site), one)) for one in held]
+    return {site.name: site for site in sites if isinstance(site, Site)}
 
 
 def open_study(name: str, folder: Path) -> Study:
@@ -143,11 +160,7 @@ class TrainingWork:
     bases: Bases
     overrides_of: Any  # Params → {setting: value}
     code: Path
-    python: str
     program: str  # module that a unit runs: it takes a flat config, and leaves progress.jsonl and summary.json
-    heartbeat_s: float
-    minutes: int
-    kill_after_s: float  # how long a training that was asked to end may take for its checkpoint
     own_seeds: bool  # each trial has a seed of its own
 
     def config(self, params: dict[str, Any], number: int) -> dict[str, Any]:
@@ -162,18 +175,36 @@ class TrainingWork:
         identity = [self.config(params, number), params, self.code.name, self.program]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:KEY_CHARACTERS]
 
-    def write(self, box: UnitBox, params: dict[str, Any], number: int) -> None:
-        """Write config, parameters and the way to start and to resume."""
+    def write(self, box: UnitBox, params: dict[str, Any], number: int, site: Site) -> None:
+        """Write config, parameters and the way to start and to resume at a site."""
         module = ["{python}", "-P", "-m", self.program]  # -P: no code from where it happens to stand
         unit = {
             "start": [*module, "--config-path", "{unit}", "--config-name", "config", "hydra.run.dir='{run}'"],
             "resume": [*module, "resume='{run}'"],
-            "heartbeat_s": self.heartbeat_s,
-            "minutes": self.minutes,
-            "kill_after_s": self.kill_after_s,
+            "heartbeat_s": site.policy.heartbeat_s,
+            "minutes": site.resources.minutes,
+            "kill_after_s": site.signal_s,
         }
-        box.prepare(as_yaml(self.config(params, number)), unit, params)
+        box.prepare(as_yaml(there(self.config(params, number), site.paths)), unit, params)
 
-    def command(self, box: UnitBox, attempt: int) -> Sequence[str]:
+    def command(self, box: UnitBox, attempt: int, site: Site) -> Sequence[str]:
         """Return the command of the runner, which runs the code of the snapshot."""
-        return ["env", f"PYTHONPATH={self.code}", self.python, "-P", "-m", RUNNER, str(box.folder), str(attempt)]
+        python = site.python or sys.executable
+        return ["env", f"PYTHONPATH={self.code}", python, "-P", "-m", RUNNER, str(box.folder), str(attempt)]
+
+
+def there(config: Any, paths: Mapping[str, str]) -> Any:
+    """Return a config with the paths that begin with a key of ``paths`` as they are at a site."""
+    if isinstance(config, dict):
+        return {name: there(value, paths) for name, value in config.items()}
+    if isinstance(config, list):
+        return [there(value, paths) for value in config]
+    if not isinstance(config, str):
+        return config
+    here = max((begin for begin in paths if is_below(config, begin)), key=len, default=None)
+    return config if here is None else paths[here] + config[len(here) :]
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Return whether a path is a folder or something in it."""
+    return path == folder or path.startswith(folder.rstrip("/") + "/")

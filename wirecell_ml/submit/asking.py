@@ -1,0 +1,110 @@
+"""Asking: what each site says of the jobs that it has, and the end of those that are needed no more.
+
+Sites are asked side by side: one that is silent, whose commands take their half minute to give up, delays no other.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, wait
+from functools import partial
+
+from wirecell_ml.submit.backend import Backend, Refused, Unavailable
+from wirecell_ml.submit.job import Resources
+from wirecell_ml.submit.picture import Answer, Standing
+from wirecell_ml.submit.post import Address, Post
+from wirecell_ml.submit.session import Session
+from wirecell_ml.submit.states import UNIT_ENDS, JobState
+
+log = logging.getLogger(__name__)
+
+ANSWER_S = 1.0  # that a driver waits for answers; those that take longer are taken in later
+OUTLOOK_S = 60.0  # between two questions when a job would start
+WAITING = (JobState.WAITING, JobState.HELD)
+
+
+def ask_sites(session: Session, at_once: bool = False) -> None:
+    """Ask each site about every job that matters, if it is time to, and end the jobs that matter no more.
+
+    ``at_once``: ask all, and wait for all answers.
+    """
+    standings = {name: session.picture.sites[name] for name in session.backends}
+    if at_once:
+        take_answers(session, standings, None)
+    for name, standing in standings.items():
+        due = time.time() >= standing.queue.asked_at + session.order.site(name).policy.poll_s
+        if standing.asking is None and (due or at_once):
+            standing.queue.asked_at = time.time()
+            standing.asking = session.pool.submit(question(session, name, standing))
+    take_answers(session, standings, None if at_once else ANSWER_S)
+
+
+def question(session: Session, name: str, standing: Standing) -> "partial[Answer]":
+    """Return the question to a site, which may be asked in another thread."""
+    picture = session.picture
+    attempts = [*picture.out(name), *standing.leftover.values()]
+    awaited = [one for one in attempts if one.token and picture.units[one.number].state not in UNIT_ENDS]
+    addresses = {str(one.token): session.address(one) for one in awaited}
+    tokens = frozenset(str(one.token) for one in attempts if one.token)
+    curious = len(session.order.sites) > 1 and time.time() > standing.outlook_at + OUTLOOK_S
+    size = session.order.site(name).resources if curious and picture.planned() else None
+    return partial(ask, session.backends[name], session.posts[name], tokens, addresses, dict(standing.untold), size)
+
+
+def ask(
+    backend: Backend,
+    post: Post,
+    tokens: frozenset[str],
+    addresses: Mapping[str, Address],
+    untold: Mapping[str, Address],
+    size: Resources | None,
+) -> Answer:
+    """Return what a site answers to one question: about jobs, what they wrote, and when one of this size would start.
+
+    ``untold`` are attempts whose workers are told of fence and stop mark on this occasion.
+    """
+    asked_at = time.time()
+    try:
+        jobs = backend.states(tokens) if tokens else {}
+        for token, address in untold.items():
+            post.tell(token, address)
+        post.collect(addresses)
+        outlook_s = backend.outlook(size) if size else None
+    except (Unavailable, Refused) as error:
+        return Answer(asked_at, tokens, silence=str(error) or "no answer")
+    return Answer(asked_at, tokens, jobs, frozenset(untold), outlook_s)
+
+
+def take_answers(session: Session, standings: Mapping[str, Standing], patience_s: float | None) -> None:
+    """Take in the answers that come within ``patience_s`` seconds; all of them where it is None."""
+    asked: list[Future[Answer]] = [standing.asking for standing in standings.values() if standing.asking]
+    wait(asked, patience_s)
+    for name, standing in standings.items():
+        if standing.asking and standing.asking.done():
+            answer, standing.asking = standing.asking.result(), None
+            standing.queue.take(answer)
+            if not answer.silence:
+                heed(session, name, standing, answer)
+
+
+def heed(session: Session, name: str, standing: Standing, answer: Answer) -> None:
+    """Do what an answer asks for."""
+    standing.untold = {token: address for token, address in standing.untold.items() if token not in answer.told}
+    if answer.outlook_s is not None:
+        standing.outlook_s, standing.outlook_at = answer.outlook_s, answer.asked_at
+    cancel_leftovers(session, name, standing)
+
+
+def cancel_leftovers(session: Session, name: str, standing: Standing) -> None:
+    """End jobs of attempts that have ended: requeued by the batch system, or taken for lost while they lived."""
+    jobs = standing.queue.jobs
+    standing.leftover = {token: one for token, one in standing.leftover.items() if jobs.get(token) in LIVE}
+    wanted = {attempt.token for attempt in session.picture.out(name)}
+    ended = [t for t in standing.leftover if jobs[t] in WAITING or t in session.picture.given_up]
+    try:
+        session.backends[name].cancel([token for token in ended if token not in wanted])
+    except (Unavailable, Refused) as error:
+        log.warning("%s: could not cancel jobs that are not needed any more: %s", name, error)
+
+
+LIVE = (*WAITING, JobState.RUNNING)

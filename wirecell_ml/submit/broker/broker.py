@@ -1,0 +1,175 @@
+"""The broker: which site each unit goes to, decided from what is given and nothing else."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from wirecell_ml.submit.broker.health import Health, read_health
+from wirecell_ml.submit.broker.horizon import horizon_s, worth_their_money
+from wirecell_ml.submit.broker.past import Choice, Past, Place, Queued, Wanted, Weights
+from wirecell_ml.submit.broker.reasons import left_out, why_here, why_leave
+from wirecell_ml.submit.broker.speeds import Profile, Runs, read_runs
+from wirecell_ml.submit.broker.view import View
+from wirecell_ml.submit.broker.waits import Waits, read_waits
+from wirecell_ml.submit.site import Site
+from wirecell_ml.submit.status import price
+
+NEWEST = 300  # attempts of a site that ended: older ones are forgotten
+BOUND = 0.5  # part of the units that have not started which may wait in queues; the others wait for better knowledge
+GAIN = 0.25  # by this part sooner a unit must end elsewhere to be taken out of a queue
+
+
+class Broker:
+    """Chooses among sites; what it knows comes from ``learn``, so a restarted driver decides alike."""
+
+    def __init__(
+        self, sites: Mapping[str, Site], profiles: Mapping[str, Profile] | None = None, weights: Weights | None = None
+    ) -> None:
+        self.sites, self.profiles, self.weights = sites, profiles or {}, weights or Weights()
+        self.learn((), 0.0)
+
+    def learn(self, past: Iterable[Past], now: float) -> None:
+        """Replace what is known by what these attempts tell."""
+        by_site: dict[str, list[Past]] = defaultdict(list)
+        for one in past:
+            by_site[one.site].append(one)
+        recent = {name: newest(by_site[name]) for name in self.sites}
+        self.waits: dict[str, Waits] = {name: read_waits(some, now) for name, some in recent.items()}
+        self.runs: dict[str, Runs] = read_runs(recent, self.sites, self.profiles, now)
+        self.health: dict[str, Health] = {name: read_health(some, now) for name, some in recent.items()}
+        self.spent = sum(self.cost(one, now) for some in by_site.values() for one in some if one.mine)
+        self.cache: dict[str, dict[tuple[int, float], float]] = defaultdict(dict)
+
+    def cost(self, one: Past, now: float) -> float:
+        """Return what an attempt has cost until now."""
+        site = self.sites.get(one.site)
+        if site is None or one.started is None:
+            return 0.0
+        return price(one.run_s or (one.ended or now) - one.started, site.resources, site.cost)
+
+    def assign(
+        self, wanted: Sequence[Wanted], places: Mapping[str, Place], left: int, now: float
+    ) -> list[Choice | None]:
+        """Return a site for each wanted attempt, or None for one that better waits at the driver."""
+        if len(self.sites) == 1:
+            return only_site(wanted, next(iter(self.sites)), places)
+        return Round(self, places, left, now).assign(wanted)
+
+    def withdraw(
+        self, queued: Sequence[Queued], places: Mapping[str, Place], left: int, now: float
+    ) -> list[tuple[str, str]]:
+        """Return tokens of attempts that wait in a queue and would end sooner elsewhere, each with the reason."""
+        if len(self.sites) == 1 or not queued:
+            return []
+        return Round(self, places, left, now).withdraw(queued)
+
+    def views(self, places: Mapping[str, Place], pool: int) -> dict[str, View]:
+        """Return the sites as they are now."""
+        part, guess = self.weights.quantile, max(1.0, BOUND * pool / len(places))
+        return {
+            name: View(
+                *(name, place, self.waits[name], self.runs[name], self.health[name]),
+                part=part,
+                guess=max(1.0, min(guess, place.room)),
+                cache=self.cache[name],
+            )
+            for name, place in places.items()
+        }
+
+
+class Round:
+    """One round of decisions, in which each takes account of those before."""
+
+    def __init__(self, broker: Broker, places: Mapping[str, Place], left: int, now: float) -> None:
+        self.weights, self.left, self.now = broker.weights, left, now
+        self.pool = left + sum(place.waiting for place in places.values())
+        self.views = broker.views(places, self.pool)
+        self.budget = math.inf if broker.weights.budget is None else broker.weights.budget - broker.spent
+        self.out = {name: left_out(view) for name, view in self.views.items()}
+        usable = [view for name, view in self.views.items() if not self.out[name]]
+        worth = worth_their_money(usable, 3600 * broker.weights.hours_per_currency)
+        for view in usable:
+            if view not in worth:
+                self.out[view.name] = "is not worth its price"
+        self.open = worth
+        self.rates = sum(view.rate for view in self.open)
+        self.horizon_s = horizon_s(self.open, self.pool) if self.open else 0.0
+
+    def assign(self, wanted: Sequence[Wanted]) -> list[Choice | None]:
+        """Return a site for each wanted attempt, or None."""
+        return [self.choose(one) for one in wanted]
+
+    def choose(self, one: Wanted) -> Choice | None:
+        """Return the site where an attempt ends first, None where a better place will be free in time."""
+        takers = [view for view in self.open if view.name not in one.barred and self.has_room(view)]
+        if not takers:
+            return None
+        best = min(takers, key=lambda view: (self.done_s(view, one.avoid), view.name))
+        if best.done_s(best.ahead) > self.horizon_s:
+            return None
+        choice = self.choice(best, one)
+        best.sent += 1
+        self.budget -= best.price
+        return choice
+
+    def done_s(self, view: View, avoid: frozenset[str]) -> float:
+        """Return when an attempt would end; where it failed before, it is expected to run once more in vain."""
+        return view.done_s(view.ahead) + (view.long_run_s if view.name in avoid else 0.0)
+
+    def has_room(self, view: View) -> bool:
+        """Return whether a site takes one more, and its queue has not had its share yet."""
+        if view.sent >= view.place.room or (view.price and view.price > self.budget):
+            return False
+        if view.health.on_trial:
+            return view.ahead + view.place.running < 1
+        return view.ahead < self.depth(view)
+
+    def depth(self, view: View) -> int:
+        """Return how many units may wait at a site: its share of half the pool, of all where none waits yet."""
+        part = BOUND if view.place.waiting else 1.0
+        soon = 2 * view.place.site.policy.poll_s * view.rate  # start before the broker is asked again
+        return math.ceil(max(1.0, soon, part * self.pool * view.rate / self.rates))
+
+    def choice(self, best: View, one: Wanted) -> Choice:
+        """Return the choice of a site with its inputs."""
+        numbers = {view.name: view.numbers() for view in self.open}
+        out = {name: reason for name, reason in self.out.items() if reason}
+        inputs = {"sites": numbers, "left_out": out, "horizon_s": round(self.horizon_s), "left": self.left}
+        return Choice(best.name, inputs, why_here(best, self.open, out, one))
+
+    def withdraw(self, queued: Sequence[Queued]) -> list[tuple[str, str]]:
+        """Return attempts that would end sooner elsewhere, the last in each queue first."""
+        for view in self.open:  # those that wait at the driver come first
+            view.sent = math.ceil(self.left * view.rate / self.rates)
+        found = []
+        for name in sorted(self.views):
+            ours = sorted((one for one in queued if one.site == name), key=lambda one: (one.submitted, one.token))
+            found += self.leaving(self.views[name], ours)
+        return found
+
+    def leaving(self, here: View, ours: Sequence[Queued]) -> list[tuple[str, str]]:
+        """Return the attempts that should leave one queue, from its end on until one is better off there."""
+        found = []
+        for position, one in reversed(list(enumerate(ours))):
+            stays_s = here.done_s(position, self.now - one.submitted)
+            others = [view for view in self.open if view is not here and view.name not in one.barred | one.avoid]
+            others = [view for view in others if view.sent < view.place.room and not view.health.on_trial]
+            best = min(others, key=lambda view: (view.done_s(view.ahead), view.name), default=None)
+            if best is None or best.done_s(best.ahead) > (1 - GAIN) * stays_s - 2 * here.place.site.policy.poll_s:
+                break
+            found.append((one.token, why_leave(here, stays_s, best)))
+            best.sent += 1
+        return found
+
+
+def newest(past: Sequence[Past]) -> list[Past]:
+    """Return the attempts that have not ended, and the newest that have."""
+    ended = [one for one in past if one.ended is not None]
+    still = [one for one in past if one.ended is None]
+    return still + sorted(ended, key=lambda one: one.ended or 0.0)[-NEWEST:]
+
+
+def only_site(wanted: Sequence[Wanted], name: str, places: Mapping[str, Place]) -> list[Choice | None]:
+    """Return the one site for as many attempts as it has room for."""
+    free = places[name].room
+    return [Choice(name, {}, "the only site") if rank < free else None for rank in range(len(wanted))]

@@ -1,0 +1,94 @@
+"""A site in the eyes of the broker during one round of decisions: what it expects of the next unit there."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from wirecell_ml.submit.broker.health import Health
+from wirecell_ml.submit.broker.past import Place
+from wirecell_ml.submit.broker.speeds import Runs
+from wirecell_ml.submit.broker.waits import Waits
+from wirecell_ml.submit.status import price
+
+SILENCE_S = 1800.0  # by so much longer a unit is expected to wait where the batch system does not answer
+
+
+@dataclass
+class View:
+    """What is known of a site, and what this round has sent there so far."""
+
+    name: str
+    place: Place
+    waits: Waits
+    runs: Runs
+    health: Health
+    part: float  # the quantile that is planned with
+    guess: float  # of the units that run at once, where nothing of ours is there yet
+    sent: int = 0
+    cache: dict[tuple[int, float], float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.run_s = self.runs.quantile_s(0.5)
+        self.long_run_s = self.runs.quantile_s(self.part)
+        again = self.health.tries - 1
+        self.lost_s = again * (self.health.wasted_s + self.wait_s(0))
+        self.busy_s = self.run_s + again * self.health.wasted_s
+        self.rate = self.at_once / self.busy_s
+        self.price = price(self.busy_s, self.place.site.resources, self.place.site.cost)
+
+    @property
+    def at_once(self) -> float:
+        """Units that are believed to run at once: as many as run, or more where none has to wait."""
+        place = self.place
+        if place.waiting:
+            return max(1.0, place.running)
+        if place.running:
+            return min(2.0 * place.running, place.running + max(0, place.room))
+        return self.guess
+
+    @property
+    def ahead(self) -> int:
+        """Units of ours that the next one finds in the queue."""
+        return self.place.waiting + self.sent
+
+    @property
+    def delay_s(self) -> float:
+        """Seconds until a first unit starts, where none of ours runs yet."""
+        return 0.0 if self.place.running else self.wait_s(0)
+
+    def wait_s(self, ahead: float, waited_s: float = 0.0) -> float:
+        """Return how long a unit still waits behind so many of ours, between what is known for powers of two."""
+        octave = math.log2(1 + ahead)
+        low = math.floor(octave)
+        first = self.wait_at(low, waited_s)
+        return first if low == octave else first + (octave - low) * (self.wait_at(low + 1, waited_s) - first)
+
+    def wait_at(self, octave: int, waited_s: float) -> float:
+        """Return how long a unit still waits behind 2**octave − 1 of ours."""
+        key = (octave, waited_s)
+        if key not in self.cache:
+            self.cache[key] = self.waits.quantile_s(self.part, 2**octave - 1, self.place.outlook_s, waited_s)
+        return self.cache[key]
+
+    def queue_s(self, ahead: float, waited_s: float = 0.0) -> float:
+        """Return how long a unit still waits: as others did, and at least until those ahead have started."""
+        drained = ahead / self.rate if self.place.running else 0.0
+        silent = SILENCE_S if self.place.trouble or self.health.closed_until else 0.0
+        return max(self.wait_s(ahead, waited_s), drained) + silent
+
+    def done_s(self, ahead: float, waited_s: float = 0.0) -> float:
+        """Return in how many seconds a unit has ended, repetitions included."""
+        return self.queue_s(ahead, waited_s) + self.long_run_s + self.lost_s
+
+    def numbers(self) -> dict[str, Any]:
+        """Return what the choice is made from."""
+        return {
+            "ahead": self.ahead,
+            "wait_s": round(self.queue_s(self.ahead)),
+            "run_s": round(self.long_run_s),
+            "measured": self.runs.measured,
+            "tries": round(self.health.tries, 3),
+            "done_s": round(self.done_s(self.ahead)),
+            "units_per_h": round(3600 * self.rate, 2),
+            "price": round(self.price, 4),
+        }
