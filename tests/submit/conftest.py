@@ -10,6 +10,7 @@ import sqlalchemy as sql
 from hydra.core.global_hydra import GlobalHydra
 
 from tests.cluster import Cluster, private_cluster
+from tests.condor_pool import Pool, private_pool
 from tests.engine import start_engine
 from tests.sweeping import PROGRAMS
 
@@ -27,6 +28,13 @@ def slurm() -> Iterator[Cluster]:
     """A Slurm in which nobody minds what dies."""
     with private_cluster() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def pool() -> Iterator[Pool]:
+    """An HTCondor pool in which nobody minds what dies."""
+    with private_pool() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from wirecell_ml.hpo.charts import MANY_TRIALS, ROUND_STEPS, drawn, folded, fram
 from wirecell_ml.hpo.importance import FEWEST_TRIALS, importances
 from wirecell_ml.hpo.parameter_figures import parallel_coordinates, slices
 from wirecell_ml.hpo.ranking import best, finite, pareto_front, running_best
+from wirecell_ml.hpo.site_figures import sites
 from wirecell_ml.hpo.summary import StudySummary
 from wirecell_ml.hpo.trial import Trial
 
@@ -53,6 +54,8 @@ def draw_all(folder: Path, study: StudySummary) -> dict[str, str]:
     if len(study.objectives) == 2:
         chart["pareto"] = (pareto, "The trials on the line are bettered by no other in both objectives.")
     chart["effort"] = (effort, "The CPU time of each trial, all its attempts together; and its cost, if it had one.")
+    if len(study.sites) > 1:
+        chart["sites"] = (sites, "When the jobs of each site waited and ran, and how they ended.")
     for name, (draw, _) in chart.items():
         draw(folder, name, study)
     return {name: caption for name, (_, caption) in chart.items()}

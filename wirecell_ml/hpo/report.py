@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
+from statistics import median
 from string import Template
 
 from wirecell_ml.hpo import figures
@@ -26,6 +27,7 @@ TITLES = {
     "parallel": "All parameters together",
     "pareto": "Pareto front",
     "effort": "Time and cost",
+    "sites": "Where the trials ran",
 }
 
 PAGE = Template("""<!DOCTYPE html>
@@ -80,6 +82,7 @@ def write_report(folder: Path, study: StudySummary) -> Path:
         _headline(study),
         _section("Best trials", _trial_table(study, best_trials(study, SHOWN)) + _note_on_front(study)),
         *(_figure_section(folder, name, caption) for name, caption in captions.items()),
+        *([_section("Sites", _site_table(study))] if len(study.sites) > 1 else []),
         _section("Settings", _settings(study)),
         _section(f"All {len(study.trials)} trials", _trial_table(study, _in_order(study.trials), full=True), long=True),
     ]
@@ -160,6 +163,19 @@ def _settings(study: StudySummary) -> str:
     return _table(["setting", "value"], settings) if settings else '<p class="quiet">none</p>'
 
 
+def _site_table(study: StudySummary) -> str:
+    """Return what each site did: its jobs, and the middle of their waits and runs."""
+    rows = []
+    for site in study.sites:
+        stays = [stay for trial in study.trials for stay in trial.stays if stay.site == site]
+        done = [stay for stay in stays if stay.state == "SUCCEEDED"]
+        waits = [stay.started - stay.submitted for stay in stays if stay.started]
+        runs = [stay.ended - stay.started for stay in done if stay.started and stay.ended]
+        times = [_duration(median(some)) if some else "" for some in (waits, runs)]
+        rows.append([escape(site), str(len(stays)), str(len(done)), str(len(stays) - len(done)), *times])
+    return _table(["site", "jobs", "with a result", "without", "median wait", "median run"], rows)
+
+
 def _section(title: str, body: str, long: bool = False) -> str:
     kind = "long" if long else "short"
     return f'<section class="{kind}"><h2>{escape(title)}</h2>\n{body}</section>'
@@ -173,6 +189,7 @@ def _trial_table(study: StudySummary, trials: Sequence[Trial], full: bool = Fals
     header = ["trial", *(["state"] if full else []), *study.objectives, *params, "core time"]
     header += ["cost"] if any(trial.cost for trial in study.trials) else []
     header += ["attempts", "site", "why"] if full else []
+    header += ["why there"] if full and len(study.sites) > 1 else []
     return _table(header, [_cells(study, trial, header, params, full) for trial in trials])
 
 
@@ -185,7 +202,15 @@ def _cells(study: StudySummary, trial: Trial, header: list[str], params: list[st
     cells.append(_duration(trial.core_seconds))
     cells += [f"{trial.cost:.3g}"] if "cost" in header[len(params) :] else []
     cells += [str(trial.attempts), escape(trial.site or ""), escape(trial.why)] if full else []
+    cells += [_journey(trial)] if "why there" in header else []
     return cells
+
+
+def _journey(trial: Trial) -> str:
+    """Return where the attempts at a trial were, each with the reason, and how all but the last ended."""
+    steps = [f"{stay.site}: {stay.why}" for stay in trial.stays]
+    ends = [f" ({stay.state.lower()})" for stay in trial.stays[:-1]] + [""]
+    return "<br>".join(escape(step + end) for step, end in zip(steps, ends, strict=False))
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

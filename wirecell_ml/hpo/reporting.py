@@ -43,6 +43,7 @@ def write_report(study: Study, folder: Path | None = None) -> None:
         currency=currency(study.sites),
         began=min((trial.began or 0.0 for trial in trials), default=0.0),
         ended=max((trial.ended or 0.0 for trial in trials), default=0.0),
+        sites=tuple({**study.sites, **study.retired}),
         settings=settings_shown(study),
     )
     page = pages.write_report(folder, summary)

@@ -18,4 +18,5 @@ class StudySummary:
     currency: str = ""
     began: float = 0.0  # seconds since the epoch
     ended: float = 0.0
+    sites: tuple[str, ...] = ()  # where its trials could run
     settings: dict[str, str] = field(default_factory=dict)  # sampler, pruner, site, seed, digest of the code, …

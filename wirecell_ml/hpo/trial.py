@@ -9,6 +9,18 @@ ENDED = ("DONE", "PRUNED", "FAILED", "CANCELLED")
 
 
 @dataclass(frozen=True)
+class Stay:
+    """One attempt at a trial: where it was, and why there. Times are seconds since 1970."""
+
+    site: str
+    submitted: float
+    started: float | None  # when its runner was first heard of
+    ended: float | None
+    state: str  # of the attempt
+    why: str  # the broker's reason for the site
+
+
+@dataclass(frozen=True)
 class Trial:
     """One point of a search space, and what is known of it so far."""
 
@@ -27,3 +39,4 @@ class Trial:
     core_seconds: float = 0.0  # CPU time that all its attempts used
     cost: float = 0.0  # in the currency of the site: cores and GPUs, times hours, times their price
     why: str = ""  # the reason of its last transition
+    stays: tuple[Stay, ...] = ()  # its attempts that were submitted, in their order

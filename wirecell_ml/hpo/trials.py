@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from wirecell_ml.hpo.trial import Trial
+from wirecell_ml.hpo.trial import Stay, Trial
 from wirecell_ml.submit.ledger import Attempt, Unit
 from wirecell_ml.submit.site import Site
-from wirecell_ml.submit.status import price
+from wirecell_ml.submit.status import price_of
 from wirecell_ml.submit.study import Study
 
 
@@ -37,9 +37,17 @@ def with_attempts(trial: Trial, attempts: Sequence[Attempt], sites: Mapping[str,
         site=attempts[-1].site if attempts else None,
         began=min((attempt.submitted for attempt in attempts if attempt.submitted), default=None),
         run_seconds=sum(attempt.run_seconds for attempt in attempts),
+        stays=tuple(stay_of(attempt) for attempt in attempts if attempt.submitted and attempt.site),
         core_seconds=sum(attempt.core_seconds for attempt in attempts),
-        cost=sum(price(attempt, sites) for attempt in attempts),
+        cost=sum(price_of(attempt, sites) for attempt in attempts),
     )
+
+
+def stay_of(attempt: Attempt) -> Stay:
+    """Return where an attempt was, and why there."""
+    assert attempt.submitted is not None
+    why = str((attempt.choice or {}).get("why", ""))
+    return Stay(attempt.site, attempt.submitted, attempt.started, attempt.ended, str(attempt.state), why)
 
 
 def trial_of(unit: Unit) -> Trial:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich import box
@@ -25,7 +26,7 @@ from wirecell_ml.submit import running
 from wirecell_ml.submit.arguments import Arguments
 from wirecell_ml.submit.backend import make_backend
 from wirecell_ml.submit.job import Batch
-from wirecell_ml.submit.ledger import Event
+from wirecell_ml.submit.ledger import Attempt, Event
 from wirecell_ml.submit.ordering import check_words, code_folder, lengthen
 from wirecell_ml.submit.status import picture
 from wirecell_ml.submit.study import Study, open_study
@@ -136,7 +137,11 @@ def why(arguments: Arguments) -> None:
     trial = one_of(read_trials(study), settings.trial, study)
     print_out(f"trial {trial.number}: {trial.state}, {trial.why}\n")
     print_out(OmegaConf.to_yaml(OmegaConf.create({"parameters": trial.params, "metrics": trial.metrics})))
-    Console().print(history(study.ledger().events(study.name, trial.number)))
+    ledger, console = study.ledger(), Console()
+    console.print(history(ledger.events(study.name, trial.number)))
+    for attempt in ledger.attempts(study.name):
+        if attempt.number == trial.number and attempt.choice:
+            console.print(choice_table(attempt))
     print_out(f"its files: {study.order().box(trial.number).folder}\n")
 
 
@@ -158,6 +163,28 @@ def history(events: Sequence[Event]) -> Table:
         of = f"attempt {event.attempt}" if event.attempt else "trial"
         table.add_row(when, of, event.old, event.new, Text(event.why))  # a log line may look like markup
     return table
+
+
+def choice_table(attempt: Attempt) -> Table:
+    """Return what the broker had before it when it chose the site of an attempt: a column for each site."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    table.title = f"attempt {attempt.attempt} went to {attempt.site}, from what was known then"
+    places: dict[str, dict[str, Any]] = (attempt.choice or {}).get("sites", {})
+    table.add_column("")
+    for name in places:
+        table.add_column(name, justify="right")
+    for fact in dict.fromkeys(fact for place in places.values() for fact in place):
+        table.add_row(
+            fact.replace("_s", " s").replace("_", " "), *(known(place.get(fact)) for place in places.values())
+        )
+    return table
+
+
+def known(value: object) -> Text:
+    """Return a fact in few characters, a dash for nothing."""
+    if value is None or value == "":
+        return Text("-")
+    return Text(f"{value:.4g}" if isinstance(value, float) else str(value))
 
 
 def report(arguments: Arguments) -> None:

@@ -12,7 +12,7 @@ from wirecell_ml.submit.states import JobState
 KINDS = {  # kind of a site → the class that speaks with it, imported when a site of that kind is used
     "local": "local.Local",
     "slurm": "slurm.Slurm",
-    "htcondor": "htcondor.HTCondor",
+    "htcondor": "htcondor.backend.HTCondor",
     "kubernetes": "kubernetes.Kubernetes",
     "panda": "panda.backend.Panda",
     "pbs": "pbs.Pbs",

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from wirecell_ml.submit import asking, following, sending, settling
 from wirecell_ml.submit.backend import make_backend
-from wirecell_ml.submit.broker.broker import Broker, Past
+from wirecell_ml.submit.broker.broker import Broker
+from wirecell_ml.submit.broker.past import Past
 from wirecell_ml.submit.database import LedgerUnavailable
 from wirecell_ml.submit.ledger import Ledger
 from wirecell_ml.submit.memory import read_profiles

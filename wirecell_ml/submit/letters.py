@@ -24,8 +24,11 @@ TOKEN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,50}[a-z0-9])?")
 LARGEST_NUMBER = 2**53  # that JSON readers agree on
 MOST_STARTS = 100  # of one attempt that may have gone by unheard
 LARGEST_PROGRESS = 20_000_000  # bytes of one start that are kept here
+LATEST = 1e12  # seconds; no time and no duration is longer
 DEEPEST = 8  # levels of lists and objects
-LONGEST_TEXT = 100_000  # characters of one value
+LONGEST_TEXT = 100_000  # characters of a line of progress
+LARGEST_RESULT = 900_000  # bytes
+SMALL_BYTES = 10_000  # enough for all of a letter but its progress and its result
 
 refusals: Counter[str] = Counter()  # token → letters that this process has refused
 
@@ -67,8 +70,9 @@ def write_letter(box: UnitBox, attempt: int, run: int, token: str, number: int) 
     path = box.attempt(attempt) / f"run-{run}" / "progress.jsonl"
     lines = whole_lines(path)
     result, note = box.result(), box.note(attempt)
-    room = LARGEST_BYTES - 10_000 - len(json.dumps([result, note]))
-    kept = newest(lines, room)
+    if result and len(json.dumps(result)) > LARGEST_RESULT:
+        result = result | {"metrics": {}}
+    kept = newest(lines, LARGEST_BYTES - SMALL_BYTES - len(json.dumps(result)))
     skipped = len(lines) - len(kept)
     letter = Letter(token, attempt, run, number, box.beat(attempt) or 0.0, skipped, tuple(kept), note, result)
     return json.dumps(asdict(letter), allow_nan=False).encode()
@@ -80,7 +84,7 @@ def whole_lines(path: Path) -> list[str]:
         text = path.read_bytes()
     except FileNotFoundError:
         return []
-    return [line.decode(errors="replace") for line in text.split(b"\n")[:-1]]
+    return [line.decode(errors="replace")[:LONGEST_TEXT] for line in text.split(b"\n")[:-1]]
 
 
 def newest(lines: Sequence[str], room: int) -> list[str]:
@@ -105,7 +109,9 @@ def read_letter(text: bytes) -> Letter:
         raise Distrusted("its token is none")
     for name, least in (("attempt", 1), ("run", 1), ("number", 0), ("skipped", 0)):
         if not least <= held[name] <= LARGEST_NUMBER:
-            raise Distrusted(f"{name}={held[name]:.3g} cannot be")
+            raise Distrusted(f"{name} is a number that cannot be")
+    if not 0 <= held["beat"] < LATEST:
+        raise Distrusted("its beat is no time")
     if not all(isinstance(line, str) and len(line) <= LONGEST_TEXT and "\n" not in line for line in held["progress"]):
         raise Distrusted("its progress is not made of lines")
     return Letter(**held | {"progress": tuple(held["progress"]), "note": note_of(held), "result": result_of(held)})
@@ -190,7 +196,7 @@ def result_of(held: dict[str, Any]) -> dict[str, Any] | None:
 def times(held: dict[str, Any]) -> dict[str, float]:
     """Return the times that a runner reports; raises Distrusted where one cannot be."""
     said = spent(held)
-    if not all(0 <= value < 1e12 for value in said.values()):
+    if not all(0 <= value < LATEST for value in said.values()):
         raise Distrusted("a time in it cannot be")
     return said
 
@@ -236,7 +242,7 @@ class Known:
     """What has been written down of a start already."""
 
     number: int = -1
-    beat: float = -1.0
+    beat: float | None = None
     lines: int = 0
 
 
@@ -254,20 +260,19 @@ def write_down(letter: Letter, box: UnitBox, known: Known) -> None:
     run = folder / f"run-{letter.run}"
     run.mkdir(parents=True, exist_ok=True)
     lines = append(run / "progress.jsonl", letter, known.lines)
-    if letter.beat > known.beat:
+    if letter.beat != known.beat and letter.run >= box.newest_run(letter.attempt):
         (folder / "heartbeat").touch()  # by the clock here
     if letter.note:
         replace(run.with_suffix(".json"), json.dumps(letter.note))
     if letter.result:
         box.commit(letter.result)
-    beat = max(letter.beat, known.beat)
-    replace(run.with_suffix(".letter"), json.dumps(asdict(Known(letter.number, beat, lines))))
+    replace(run.with_suffix(".letter"), json.dumps(asdict(Known(letter.number, letter.beat, lines))))
 
 
 def append(path: Path, letter: Letter, known: int) -> int:
     """Append the lines of progress that are new; return how many the start has written so far."""
     lines = letter.progress[max(0, known - letter.skipped) :]
-    with path.open("a") as file:
+    with path.open("a", errors="replace") as file:
         if file.tell() + sum(map(len, lines)) <= LARGEST_PROGRESS:
             file.writelines(f"{line}\n" for line in lines)
     return max(known, letter.skipped + len(letter.progress))

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from wirecell_ml.errors import RunError
-from wirecell_ml.submit.broker.broker import Past
-from wirecell_ml.submit.broker.speeds import Profile
+from wirecell_ml.submit.broker.past import Past
+from wirecell_ml.submit.broker.speeds import Profile, read_profile
 from wirecell_ml.submit.database import LedgerUnavailable
 from wirecell_ml.submit.ledger import Attempt
 from wirecell_ml.submit.study import Study, open_study
@@ -42,7 +42,5 @@ def lately(folder: Path) -> list[Attempt]:
 
 def read_profiles(sites: Iterable[str]) -> dict[str, Profile]:
     """Return the profiles of the sites that were calibrated."""
-    from wirecell_ml.submit.broker.speeds import read_profile  # INTERIM
-
     paths = {name: (PROFILES / f"{name}.yaml").expanduser() for name in sites}
     return {name: read_profile(path) for name, path in paths.items() if path.exists()}

@@ -6,11 +6,23 @@ nothing to carry. Elsewhere a parcel goes out with each batch, letters come back
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Protocol
+from urllib.parse import urlsplit
 
+from wirecell_ml.errors import ConfigError, suggest
 from wirecell_ml.submit.job import Batch
 from wirecell_ml.submit.mailbox import UnitBox
 from wirecell_ml.submit.site import Site
+
+POSTS = {  # scheme of a site's mailbox → the class that carries it, imported when a site of that kind is used
+    "file": "store.Store",
+    "s3": "store.Store",
+    "gs": "store.Store",
+    "transfer": "spool.Spool",
+    "idds+https": "messages.Messages",
+    "idds+http": "messages.Messages",  # to this machine only
+}
 
 
 @dataclass(frozen=True)
@@ -23,6 +35,10 @@ class Address:
 
 class Post(Protocol):
     """Driver's end. It keeps nothing that it could not find again; every method raises Unavailable."""
+
+    def check(self) -> None:
+        """Raise SubmitError where nothing could ever be carried: no such bucket, no right to write."""
+        ...
 
     def pack(self, batch: Batch, addresses: Sequence[Address]) -> Batch:
         """Make all that the jobs of a batch need reachable for them; return the batch as it is to be submitted."""
@@ -40,6 +56,9 @@ class Post(Protocol):
 class Shared:
     """The folder of the study itself, which driver and workers share."""
 
+    def check(self) -> None:
+        """Do nothing: the study has its folder already."""
+
     def pack(self, batch: Batch, addresses: Sequence[Address]) -> Batch:  # noqa: ARG002
         """Return the batch as it is."""
         return batch
@@ -52,5 +71,30 @@ class Shared:
 
 
 def make_post(site: Site) -> Post:
-    """Return the post of a site."""
-    return Shared()
+    """Return the post of a site; raises ConfigError for a mailbox that cannot be."""
+    if site.mailbox is None:
+        return Shared()
+    check_mailbox(site.mailbox)
+    module, _, name = POSTS[scheme_of(site.mailbox)].rpartition(".")
+    made: Post = getattr(import_module(f"wirecell_ml.submit.{module}"), name)(site)
+    return made
+
+
+def scheme_of(mailbox: str) -> str:
+    """Return what kind of place a mailbox is at: the word before ://, or the only one."""
+    return mailbox.partition(":")[0]
+
+
+def check_mailbox(mailbox: str) -> None:
+    """Raise ConfigError for the address of a mailbox of an unknown kind, or that holds what others must not see."""
+    scheme = scheme_of(mailbox)
+    if scheme not in POSTS:
+        raise ConfigError(f"site.mailbox: '{scheme}' is not known.{suggest(scheme, POSTS)}")
+    parts = urlsplit(mailbox)
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigError(
+            "site.mailbox: an address holds no name, password or option, since others read it. "
+            "Name a profile or a file in site.environment instead, see docs/mailboxes.md"
+        )
+    if scheme != "transfer" and not (parts.netloc or parts.path):
+        raise ConfigError(f"site.mailbox={mailbox}: this leads nowhere. Write for example {scheme}://bucket/folder")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from wirecell_ml.submit.backend import Refused, Unavailable
-from wirecell_ml.submit.broker.broker import Choice, Past, Place, Queued, Wanted
+from wirecell_ml.submit.broker.past import Choice, Past, Place, Queued, Wanted
 from wirecell_ml.submit.job import Batch, Resources, pieces
 from wirecell_ml.submit.ledger import Attempt, Unit
 from wirecell_ml.submit.memory import past_of
@@ -113,11 +113,7 @@ def send(session: Session) -> bool:
         return False
     session.broker.learn(past(session), now)
     wanted = [want(session, attempt) for attempt in ready]
-    if len(session.order.sites) == 1:  # INTERIM until the broker is in
-        [(name, only)] = places(session).items()
-        choices = [Choice(name, {}, "the only site") if n < only.room else None for n in range(len(wanted))]
-    else:
-        choices = session.broker.assign(wanted, places(session), left(session), now)
+    choices = session.broker.assign(wanted, places(session), left(session), now)
     together: dict[tuple[str, float], list[tuple[Attempt, Choice]]] = defaultdict(list)
     for attempt, choice in zip(ready, choices, strict=True):
         if choice:
@@ -201,7 +197,12 @@ def send_batch(session: Session, site: Site, resources: Resources, chosen: Seque
     with session.writer.transaction() as transaction:
         for (attempt, choice), job in zip(chosen, batch.jobs, strict=True):
             unit = picture.units[attempt.number]
-            values = {"token": job.token, "submitted": time.time(), "site": site.name, "choice": choice.inputs}
+            values = {
+                "token": job.token,
+                "submitted": time.time(),
+                "site": site.name,
+                "choice": {"why": choice.why} | choice.inputs,
+            }
             values["memory_gb"] = resources.memory_gb
             transaction.move_attempt(attempt, AttemptState.SUBMITTING, f"to {site.name}: {choice.why}", **values)
             if unit.state is UnitState.PROPOSED:

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from wirecell_ml.errors import SubmitError
 from wirecell_ml.submit.backend import Backend, Refused, Unavailable
-from wirecell_ml.submit.broker.broker import Broker, Past
+from wirecell_ml.submit.broker.broker import Broker
+from wirecell_ml.submit.broker.past import Past
 from wirecell_ml.submit.ledger import Attempt, Unit, Writer
 from wirecell_ml.submit.mailbox import UnitBox
 from wirecell_ml.submit.picture import Picture

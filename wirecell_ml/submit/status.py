@@ -12,8 +12,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from wirecell_ml.submit.job import Resources
 from wirecell_ml.submit.ledger import Attempt, Unit
-from wirecell_ml.submit.site import Site
+from wirecell_ml.submit.site import Cost, Site
 from wirecell_ml.submit.states import UNIT_ENDS, UnitState
 from wirecell_ml.submit.tally import site_tallies
 
@@ -72,7 +73,7 @@ class Status:
     @property
     def cost(self) -> float:
         """What the attempts have cost so far, in the currency of the sites."""
-        return sum(price(attempt, self.sites) for attempt in self.attempts)
+        return sum(price_of(attempt, self.sites) for attempt in self.attempts)
 
     @property
     def seconds_left(self) -> float | None:
@@ -84,12 +85,15 @@ class Status:
         return elapsed / len(ends) * (self.budget - len(ends))
 
 
-def price(attempt: Attempt, sites: Mapping[str, Site]) -> float:
+def price(run_seconds: float, resources: Resources, cost: Cost) -> float:
+    """Return what units of one size cost that ran for so long altogether."""
+    return run_seconds / 3600 * (resources.cores * cost.core_hour + resources.gpus * cost.gpu_hour)
+
+
+def price_of(attempt: Attempt, sites: Mapping[str, Site]) -> float:
     """Return what an attempt cost; nothing before it is at a site."""
-    if attempt.site not in sites:
-        return 0.0
-    size, cost = sites[attempt.site].resources, sites[attempt.site].cost
-    return attempt.run_seconds / 3600 * (size.cores * cost.core_hour + size.gpus * cost.gpu_hour)
+    site = sites.get(attempt.site)
+    return price(attempt.run_seconds, site.resources, site.cost) if site else 0.0
 
 
 def currency(sites: Mapping[str, Site]) -> str:

@@ -38,7 +38,7 @@ class Broker:
         self.runs: dict[str, Runs] = read_runs(recent, self.sites, self.profiles, now)
         self.health: dict[str, Health] = {name: read_health(some, now) for name, some in recent.items()}
         self.spent = sum(self.cost(one, now) for some in by_site.values() for one in some if one.mine)
-        self.cache: dict[str, dict[tuple[int, float], float]] = defaultdict(dict)
+        self.cache: dict[str, dict[tuple[int, float, float | None], float]] = defaultdict(dict)
 
     def cost(self, one: Past, now: float) -> float:
         """Return what an attempt has cost until now."""
@@ -97,7 +97,13 @@ class Round:
 
     def assign(self, wanted: Sequence[Wanted]) -> list[Choice | None]:
         """Return a site for each wanted attempt, or None."""
-        return [self.choose(one) for one in wanted]
+        choices: list[Choice | None] = []
+        for one in wanted:
+            choice = self.choose(one)
+            choices.append(choice)
+            if choice is None and not one.avoid and not one.barred:
+                break  # nobody after it is better off
+        return choices + [None] * (len(wanted) - len(choices))
 
     def choose(self, one: Wanted) -> Choice | None:
         """Return the site where an attempt ends first, None where a better place will be free in time."""

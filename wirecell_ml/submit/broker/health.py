@@ -66,7 +66,7 @@ def failure_rate(ended: Sequence[Past], now: float) -> tuple[float, float]:
 def breaker(ended: Sequence[Past]) -> tuple[int, float]:
     """Return the faults in a row and until when the breaker is open, 0 for shut.
 
-    Attempts that were under way when it opened do not count again; each later one that fails opens it for twice as long.
+    Attempts that were under way when it opened do not count again; each later one that fails opens it twice as long.
     """
     row, trips, opened_at = 0, 0, -math.inf
     failures, attempts = PRIOR_FAILURES, PRIOR_ATTEMPTS

@@ -25,8 +25,8 @@ def horizon_s(views: Sequence[View], pool: int) -> float:
 def worth_their_money(views: Sequence[View], seconds_per_currency: float) -> list[View]:
     """Return the views that make the sum of time and money smaller.
 
-    Sites of rates r and prices p work a unit off in ``(1 + w Σ r p) / Σ r`` seconds, money counted as time with w. Taken
-    from the cheapest on, a site makes that smaller as long as ``w p`` of its own is smaller than it.
+    Sites of rates r and prices p work a unit off in ``(1 + w Σ r p) / Σ r`` seconds, money counted as time with w.
+    Taken from the cheapest on, a site makes that smaller as long as ``w p`` of its own is smaller than it.
     """
     chosen: list[View] = []
     for view in sorted(views, key=lambda view: (view.price, view.name)):

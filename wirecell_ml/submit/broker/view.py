@@ -25,7 +25,7 @@ class View:
     part: float  # the quantile that is planned with
     guess: float  # of the units that run at once, where nothing of ours is there yet
     sent: int = 0
-    cache: dict[tuple[int, float], float] = field(default_factory=dict)
+    cache: dict[tuple[int, float, float | None], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.run_s = self.runs.quantile_s(0.5)
@@ -65,7 +65,7 @@ class View:
 
     def wait_at(self, octave: int, waited_s: float) -> float:
         """Return how long a unit still waits behind 2**octave − 1 of ours."""
-        key = (octave, waited_s)
+        key = (octave, waited_s, self.place.outlook_s)
         if key not in self.cache:
             self.cache[key] = self.waits.quantile_s(self.part, 2**octave - 1, self.place.outlook_s, waited_s)
         return self.cache[key]

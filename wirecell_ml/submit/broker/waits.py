@@ -35,7 +35,7 @@ class Waits:
 
 
 def read_waits(past: Sequence[Past], now: float) -> Waits:
-    """Return the waits of the attempts at one site; those that still wait, or were taken back, lasted at least so long."""
+    """Return the waits at one site; those of attempts that still wait, or were taken back, last longer than that."""
     ordered = sorted(past, key=lambda one: one.submitted)
     submitted = np.array([one.submitted for one in ordered])
     left = np.array([left_queue(one, now) for one in ordered])

@@ -1,0 +1,141 @@
+"""A pool of HTCondor of the tests' own, and what can happen to it: daemons stop, die and come back, jobs are evicted."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.engine import start_engine, stop_engine
+from tests.sweeping import order, wait_for
+from wirecell_ml.submit.site import Site
+from wirecell_ml.submit.study import Study
+
+FOLDER = Path.home() / ".cache" / "wirecell_ml" / "faults_htcondor"  # not where a user's sweeps may run
+PORT = "16831"
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A personal pool on this machine, by the folder of its state."""
+
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What its commands need."""
+        path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
+        return {"CONDOR_CONFIG": str(self.folder / "condor_config"), "PATH": path}
+
+    def ask(self, *command: str) -> str:
+        """Return what a command of HTCondor prints."""
+        environment = os.environ | self.environment
+        return subprocess.run(
+            [self.folder / "bin" / command[0], *command[1:]],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    def site(self) -> Site:
+        """Return the pool as a site."""
+        return Site(name="pool", kind="htcondor", environment=self.environment, signal_s=20)
+
+    def jobs(self, name: str) -> list[dict[str, Any]]:
+        """Return the jobs in the queue whose tokens begin with ``name``."""
+        where = f'substr(WirecellMlToken, 0, {len(name)}) == "{name}"'
+        found: list[dict[str, Any]] = json.loads(self.ask("condor_q", "-json", "-constraint", where) or "[]")
+        return found
+
+    def job(self, token: str) -> dict[str, Any]:
+        """Return the job of a token."""
+        (found,) = [job for job in self.jobs(token) if job["WirecellMlToken"] == token]
+        return found
+
+    def job_id(self, token: str) -> str:
+        """Return the number of the job of a token."""
+        job = self.job(token)
+        return f"{job['ClusterId']}.{job['ProcId']}"
+
+    def daemon(self, name: str) -> psutil.Process:
+        """Return the process of a daemon of this pool."""
+        return next(process for process in self.daemons() if process.name() == name)
+
+    def daemons(self) -> list[psutil.Process]:
+        """Return the processes of this pool's daemons, those of its jobs' guards among them."""
+        master = psutil.Process(int((self.folder / "master.pid").read_text()))
+        return [master, *(one for one in master.children(recursive=True) if one.name().startswith("condor_"))]
+
+    def guard(self, runner: psutil.Process) -> psutil.Process:
+        """Return the starter that a runner is a child of."""
+        return next(parent for parent in runner.parents() if parent.name() == "condor_starter")
+
+    def answers(self) -> bool:
+        """Return whether the queue answers, and a machine offers itself."""
+        try:
+            self.ask("condor_q")
+            return bool(self.ask("condor_status", "-af", "Name").strip())
+        except subprocess.CalledProcessError:
+            return False
+
+    @contextmanager
+    def without(self, daemon: str) -> Iterator[None]:
+        """Let there be no schedd, or no startd, for a while."""
+        self.ask("condor_off", "-fast", "-daemon", daemon)
+        wait_for(lambda: not any(one.name() == f"condor_{daemon}" for one in self.daemons()))
+        try:
+            yield
+        finally:
+            self.ask("condor_on", "-daemon", daemon)
+            wait_for(self.answers)
+
+    @contextmanager
+    def suspended(self, daemon: str) -> Iterator[None]:
+        """Let a daemon hang for a while."""
+        process = self.daemon(f"condor_{daemon}")
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
+            wait_for(self.answers)
+
+    def order(self, folder: Path, name: str, *settings: str) -> Study:
+        """Write a study of dummy units of one core that runs here."""
+        environment = [f"site.environment.{key}='{value}'" for key, value in self.environment.items()]
+        calm = "site.policy.lease_s=20"  # a machine that has much else to do stops no heart for so long
+        own = (*environment, "site.resources.cores=1", calm)
+        return order(folder, *own, *settings, name=name, site="htcondor_local")
+
+
+@contextmanager
+def private_pool() -> Iterator[Pool]:
+    """Start a pool of the tests' own, in which nobody minds what dies, and stop it in the end."""
+    with elsewhere():
+        if FOLDER.exists():
+            stop_engine("condor")  # which a killed session left
+        shutil.rmtree(FOLDER, ignore_errors=True)  # with its queue
+        conf = start_engine("condor")["CONDOR_CONFIG"]
+    try:
+        yield Pool(Path(conf).parent)
+    finally:
+        with elsewhere():
+            stop_engine("condor")
+
+
+@contextmanager
+def elsewhere() -> Iterator[None]:
+    """Let start.sh and stop.sh work beside the pool that sweeps of this user may run in."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WIRECELL_ML_ENGINES", str(FOLDER))
+        patch.setenv("WIRECELL_ML_CONDOR_PORT", PORT)
+        yield

@@ -1,0 +1,75 @@
+"""The figure of the sites: which trial ran where and when, one row for each job that a site had at once."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from matplotlib.patches import Patch
+
+from wirecell_ml.displays import MISSED
+from wirecell_ml.figures import NETWORK, QUIET, TRADITIONAL
+from wirecell_ml.hpo.charts import drawn, shortened
+from wirecell_ml.hpo.summary import StudySummary
+from wirecell_ml.hpo.trial import Stay
+
+WAITED = "#d9d9d9"
+ENDS = {  # state of an attempt → colour, and the word for it; all others were interrupted
+    "SUCCEEDED": (NETWORK, "ended with a result"),
+    "CANCELLED": (QUIET, "taken back"),
+    "FAILED_APP": (MISSED, "failed"),
+    "FAILED_INFRA": (MISSED, "failed"),
+}
+INTERRUPTED = (TRADITIONAL, "interrupted: pre-empted or lost")
+TALLEST_IN = 9.0
+
+
+def sites(folder: Path, name: str, study: StudySummary) -> None:
+    """Draw when the jobs of each site waited and ran, in the colour of their ends; hours from the first submission."""
+    stays = [stay for trial in study.trials for stay in trial.stays]
+    rows = {site: lanes(stay for stay in stays if stay.site == site) for site in study.sites}
+    number = sum(len(of_site) for of_site in rows.values()) + len(rows)
+    with drawn(folder, name, min(TALLEST_IN, 1.8 + 0.16 * number)) as figure:
+        axes = figure.subplots()
+        began, height = min((stay.submitted for stay in stays), default=0.0), 0
+        ticks = []
+        for of_site in rows.values():
+            ticks.append(height + (len(of_site) - 1) / 2)
+            for row, lane in enumerate(of_site, height):
+                for stay in lane:
+                    axes.broken_barh(*bars(stay, began, study.ended), color=colors(stay), yrange=(row - 0.4, 0.8))
+            height += len(of_site) + 1
+        axes.set_yticks(ticks, [shortened(site) for site in rows])
+        axes.invert_yaxis()
+        axes.set_xlabel("hours since the first submission")
+        used = {"waited": WAITED} | {word: color for color, word in (end_of(stay) for stay in stays)}
+        figure.legend(
+            handles=[Patch(color=c, label=word) for word, c in used.items()], loc="outside lower center", ncols=5
+        )
+
+
+def lanes(stays: Iterable[Stay]) -> list[list[Stay]]:
+    """Return stays in as few rows as it takes to draw them side by side."""
+    rows: list[list[Stay]] = []
+    for stay in sorted(stays, key=lambda one: one.submitted):
+        free = next((row for row in rows if (row[-1].ended or float("inf")) <= stay.submitted), None)
+        if free is None:
+            rows.append([stay])
+        else:
+            free.append(stay)
+    return rows or [[]]
+
+
+def bars(stay: Stay, began: float, now: float) -> tuple[list[tuple[float, float]]]:
+    """Return begin and length, in hours, of the time that a job waited and of that in which it ran."""
+    ended = stay.ended or now
+    started = min(stay.started or ended, ended)
+    return ([((a - began) / 3600, (b - a) / 3600) for a, b in ((stay.submitted, started), (started, ended))],)
+
+
+def colors(stay: Stay) -> list[str]:
+    """Return the colours of the two bars of a job."""
+    return [WAITED, end_of(stay)[0]]
+
+
+def end_of(stay: Stay) -> tuple[str, str]:
+    """Return the colour and the word for the end of a job."""
+    return ENDS.get(stay.state, INTERRUPTED)

@@ -1,0 +1,98 @@
+"""The world of a scenario: everything that chance decides, drawn before the study begins, so that all policies meet it."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wirecell_ml.submit.broker.scenarios import HORIZON_H, Scenario, SiteDay, hourly
+
+Floats = NDArray[np.float64]
+
+TRIES = 6  # of a unit at a site that chance tells apart; later ones repeat
+STEP_S = 900.0  # between changes of slots that drift
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What will happen at one site, whoever sends units there."""
+
+    day: SiteDay
+    run_s: Floats  # (unit,), staging included, where nothing goes wrong
+    wait_factor: Floats  # (unit, try): wait over its median, or the wait itself where it is recorded
+    fate: Floats  # (unit, try): uniform; below ``crashes`` it crashes, below that and ``losses`` it is lost
+    point: Floats  # (unit, try): part of its run time after which it does
+    notice_s: Floats  # (unit, try): time until a pre-emption
+    changes: list[tuple[float, int]]  # seconds → slots, from 0 on
+    forecast_error: Floats  # (poll,)
+
+    def wait_s(self, unit: int, tried: int, hour: float) -> float:
+        """Return how long the scheduler keeps a unit that is sent at this hour of the day."""
+        factor = float(self.wait_factor[unit, tried % TRIES])
+        return factor if self.day.waits_s else factor * hourly(self.day.wait_s, hour)
+
+    def shortest_waits_s(self) -> Floats:
+        """Return the least that each unit waits, whenever it is sent."""
+        least = 1.0 if self.day.waits_s else min(value for _, value in self.day.wait_s)
+        return np.asarray(self.wait_factor.min(axis=1) * least)
+
+    def end(self, unit: int, tried: int) -> tuple[str, float]:
+        """Return how a try ends, and after how many seconds."""
+        run_s, tried = float(self.run_s[unit]), tried % TRIES
+        ends = [("succeeded", run_s)]
+        if self.day.preemptions_per_h:
+            ends.append(("preempted", float(self.notice_s[unit, tried])))
+        fate, point = float(self.fate[unit, tried]), float(self.point[unit, tried]) * run_s
+        if fate < self.day.crashes:
+            ends.append(("crashed", point))
+        elif fate < self.day.crashes + self.day.losses:
+            ends.append(("lost", point))
+        return min(ends, key=lambda end: end[1])
+
+
+def make_world(scenario: Scenario) -> dict[str, Truth]:
+    """Return what will happen at each site."""
+    random = np.random.default_rng(scenario.seed)
+    if scenario.works_s:
+        work = random.choice(scenario.works_s, scenario.units)
+    else:
+        work = scenario.work_s * np.exp(scenario.work_spread * random.standard_normal(scenario.units))
+    return {name: make_truth(site, scenario, work, random) for name, site in scenario.sites.items()}
+
+
+def make_truth(site: SiteDay, scenario: Scenario, work: Floats, random: np.random.Generator) -> Truth:
+    """Draw what will happen at one site."""
+    shape = (scenario.units, TRIES)
+    factor = np.exp(site.wait_spread * random.standard_normal(shape))
+    if site.waits_s:
+        factor = random.choice(site.waits_s, shape)
+    polls = math.ceil(3600 * HORIZON_H / scenario.poll_s) if site.outlook_error is not None else 0
+    return Truth(
+        day=site,
+        run_s=site.staging_s + work / site.speed * np.exp(site.spread * random.standard_normal(scenario.units)),
+        wait_factor=factor,
+        fate=random.random(shape),
+        point=random.random(shape),
+        notice_s=3600 / max(1e-9, site.preemptions_per_h) * random.standard_exponential(shape),
+        changes=slot_changes(site, scenario.start_h, random),
+        forecast_error=np.exp((site.outlook_error or 0) * random.standard_normal(min(polls, 100_000))),
+    )
+
+
+def slot_changes(site: SiteDay, start_h: float, random: np.random.Generator) -> list[tuple[float, int]]:
+    """Return when a site has how many slots: its day, the drift about it, and its outages."""
+    times = set(np.arange(0, 3600 * HORIZON_H, STEP_S).tolist()) if site.drift else {0.0}
+    days = range(math.ceil(HORIZON_H / 24) + 1)
+    times |= {3600 * (24 * day + hour - start_h) for day in days for hour, _ in site.slots}
+    stopping = [outage for outage in site.outages if outage.kind in ("dead", "drained")]
+    times |= {3600 * hour for outage in stopping for hour in (outage.from_h, outage.to_h)}
+    found: list[tuple[float, int]] = []
+    drift, before = site.drift * random.standard_normal(), 0.0
+    for time in sorted(time for time in times if time >= 0):
+        kept = math.exp(-(time - before) / (3600 * site.drift_h))
+        drift, before = drift * kept + site.drift * math.sqrt(1 - kept**2) * random.standard_normal(), time
+        free = hourly(site.slots, start_h + time / 3600) * math.exp(drift - site.drift**2 / 2)
+        out = any(outage.from_h <= time / 3600 < outage.to_h for outage in stopping)
+        found.append((time, 0 if out else round(free)))
+    return [change for index, change in enumerate(found) if not index or change[1] != found[index - 1][1]]
