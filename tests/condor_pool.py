@@ -1,4 +1,4 @@
-"""A pool of HTCondor of the tests' own, and what can happen to it: daemons stop, die and come back, jobs are evicted."""
+"""An HTCondor pool of the tests' own, and what can happen to it: daemons stop, die and come back, jobs are evicted."""
 
 import json
 import os

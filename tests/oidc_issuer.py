@@ -1,4 +1,4 @@
-"""An OpenID Connect issuer on loopback: signed tokens, discovery, and the device flow of RFC 8628, as strict as a real one."""
+"""An OpenID Connect issuer on loopback: signed tokens, discovery, and the device flow of RFC 8628."""
 
 import base64
 import json

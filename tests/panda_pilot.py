@@ -146,7 +146,7 @@ def begin(words: str, scratch: Path, output: Any) -> subprocess.Popen[bytes]:
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         archive.extractall(scratch, filter="data")
     return subprocess.Popen(
-        ["bash", "-c", unquote(asked.p)],
+        ["bash", "-c", unquote(asked.p)],  # noqa: S607
         cwd=scratch / asked.r,
         env={name: os.environ[name] for name in SEEN if name in os.environ},
         stdin=subprocess.DEVNULL,

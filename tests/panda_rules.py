@@ -7,7 +7,8 @@ from threading import RLock
 from typing import Any
 from urllib.parse import unquote
 
-ENDED = ("done", "finished", "failed", "aborted", "broken", "exhausted")
+AGAIN = ("finished", "failed", "aborted", "done", "exhausted")  # states in which the same name starts a task again
+ENDED = ("finished", "done", "broken", "aborted", "aborting", "failed")  # states in which nothing is left to end
 JOB_ENDED = ("finished", "failed", "cancelled", "closed")
 USER = "Test Physicist"
 NEEDED = {  # parameters without which JEDI refines no task, and their types
@@ -105,6 +106,7 @@ class Faults:
 
     down: bool = False  # connections are closed without an answer
     broken: int | None = None  # this status of HTTP is all that it answers
+    asleep: bool = False  # its daemons do nothing, and it answers
     never_activate: bool = False  # jobs stay pending
     refine_error: str | None = None  # of tasks that are refined from now on: they are broken
     lose_answers: int = 0  # of so many submissions the answer is lost, and the task is there
@@ -131,7 +133,7 @@ class Panda:
         same = [task for task in self.tasks.values() if task.name == parameters["taskName"]]
         if same and same[-1].status == "waiting":
             return 1, f"jediTaskID={same[-1].number} is already queued for outDS={same[-1].name}. "
-        if same and same[-1].status not in ENDED:
+        if same and same[-1].status not in AGAIN:
             return 2, f"jediTaskID={same[-1].number} is in the {same[-1].status} state for outDS={same[-1].name}. "
         if same:
             return 3, f"reactivation accepted. jediTaskID={same[-1].number} (currently in {same[-1].status} state)"
@@ -147,6 +149,8 @@ class Panda:
     def step(self) -> None:
         """Move everything on by one state."""
         with self.lock:
+            if self.faults.asleep:
+                return
             for job in self.jobs.values():
                 self.step_job(job)
             for task in self.tasks.values():

@@ -1,4 +1,6 @@
-"""A stand-in for a PanDA server, on loopback: python -m tests.panda_standin runs one, with pilots, for site=panda_standin
+"""A stand-in for a PanDA server, on loopback.
+
+  python -m tests.panda_standin      one with pilots, for site=panda_standin
 
 It speaks REST version 1 as panda-server 1.0 does, and is stricter: what no real server has, or takes, is put down in
 ``wrongs``, and every test ends by asserting that there are none.
@@ -11,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
-from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import SHUT_RDWR
 from threading import Event, Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -20,56 +22,11 @@ from urllib.parse import parse_qs, urlsplit
 import jwt
 
 from tests.oidc_issuer import AUDIENCE, CLIENT, SECRET, Issuer, issuer_at
+from tests.panda_contract import ENDPOINTS, Values, Wrong, body_values, read
 from tests.panda_rules import Job, Panda, Task
 
 STEP_S = 0.05
 LARGEST_UPLOAD_BYTES = 10 * 1024 * 1024
-Values = dict[str, Any]
-
-
-class Wrong(Exception):
-    """A request that no real server would take."""
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """What an endpoint takes: its method, its fields with their types; those with ? may be left out."""
-
-    method: str
-    fields: dict[str, type]
-    secure: bool = True
-    production: bool = False
-
-
-ENDPOINTS = {
-    "system/is_alive": Endpoint("GET", {}, secure=False),
-    "metaconfig/get_site_specs": Endpoint("GET", {"type?": str}, secure=False),
-    "statistics/active_job_stats_by_site": Endpoint("GET", {}, secure=False),
-    "file_server/upload_cache_file": Endpoint("POST", {"file": tuple}),
-    "task/submit": Endpoint("POST", {"task_parameters": dict, "parent_tid?": int}),
-    "task/get_details": Endpoint("GET", {"task_id": int, "include_parameters?": bool, "include_status?": bool}),
-    "task/get_datasets_and_files": Endpoint("GET", {"task_id": int}),
-    "task/get_tasks_detailed_info_since": Endpoint("GET", {"since?": str, "filters?": str, "n_tasks?": int}),
-    "task/get_detailed_info": Endpoint("GET", {"task_id": int}),
-    "task/get_job_descriptions": Endpoint("GET", {"task_id": int, "unsuccessful_only?": bool}),
-    "task/kill": Endpoint("POST", {"task_id": int, "broadcast?": bool}),
-    "job/get_status": Endpoint("GET", {"job_ids": list}),
-    "job/get_description": Endpoint("POST", {"job_ids": list}),
-    "job/get_description_incl_archive": Endpoint("POST", {"job_ids": list}),
-    "job/kill": Endpoint("POST", {"job_ids": list, "code?": int}),
-    "pilot/acquire_jobs": Endpoint(
-        "POST",
-        {"site_name": str, "prod_source_label": str, "node?": str, "n_jobs?": int, "target_architecture?": dict},
-    ),
-    "pilot/update_job": Endpoint(
-        "POST",
-        {
-            "job_id": int, "job_status": str, "node?": str, "site_name?": str, "attempt_nr?": int,
-            "pilot_id?": str, "pilot_error_code?": int, "pilot_error_diag?": str, "trans_exit_code?": int,
-        },
-        production=True,
-    ),
-}
 
 
 @dataclass
@@ -99,7 +56,7 @@ class Standin:
         """Return what an endpoint answers: success, message, data."""
         answers: dict[str, Callable[..., Any]] = {
             "system/is_alive": lambda: (True, "", None),
-            "metaconfig/get_site_specs": lambda type="analysis": (True, "", self.panda.queues),  # noqa: ARG005
+            "metaconfig/get_site_specs": lambda **_: (True, "", self.panda.queues),
             "statistics/active_job_stats_by_site": self.active_jobs,
             "file_server/upload_cache_file": self.upload,
             "task/submit": self.submit,
@@ -205,31 +162,6 @@ class Standin:
         return True, "", {"StatusCode": 0, "command": command}
 
 
-def read(endpoint: str, method: str, values: Values) -> Values:
-    """Return the values of a request in their types; raises Wrong for what an endpoint does not take."""
-    if endpoint not in ENDPOINTS:
-        raise Wrong(f"method {endpoint} is forbidden")
-    known = ENDPOINTS[endpoint]
-    if method != known.method:
-        raise Wrong(f"expecting {known.method}, received {method}")
-    kinds = {name.rstrip("?"): kind for name, kind in known.fields.items()}
-    missing = {name for name in known.fields if not name.endswith("?")} - set(values)
-    if missing or set(values) - set(kinds):
-        raise Wrong(f"Argument error: missing {sorted(missing)}, unknown {sorted(set(values) - set(kinds))}")
-    held = {name: cast(kinds[name], value) if method == "GET" else value for name, value in values.items()}
-    for name, value in held.items():
-        if not isinstance(value, kinds[name]):
-            raise Wrong(f"Type error: '{name}' must be of type {kinds[name].__name__}, got {type(value).__name__}.")
-    return held
-
-
-def cast(kind: type, values: list[str]) -> Any:
-    """Return a value of a query in its type."""
-    if kind is list:
-        return [int(value) for value in values]
-    return values[0].lower() in ("true", "1") if kind is bool else kind(values[0])
-
-
 def authenticated(standin: Standin, headers: Message) -> tuple[str, ...]:
     """Return the groups of whoever sent a request; raises Wrong for a token that a real server would not take."""
     scheme, _, token = headers.get("Authorization", "").partition(" ")
@@ -252,76 +184,77 @@ def authenticated(standin: Standin, headers: Message) -> tuple[str, ...]:
     return groups
 
 
-def handler(standin: Standin) -> type[BaseHTTPRequestHandler]:
-    """Return what answers the requests to a stand-in."""
+class Handler(BaseHTTPRequestHandler):
+    """Answers the requests to a stand-in."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            parts = urlsplit(self.path)
-            if parts.path == "/auth/dune_auth_config.json":
-                return self.answer(200, json.dumps(auth_config(standin)).encode())
-            if parts.path.startswith("/cache/"):
-                content = standin.panda.cache.get(parts.path.removeprefix("/cache/"))
-                return self.answer(404 if content is None else 200, content or b"")
-            return self.serve("GET", parts.path, lambda: dict(parse_qs(parts.query)))
+    standin: Standin
 
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            self.serve("POST", self.path, lambda: body_values(self.headers, body))
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        if parts.path == "/auth/dune_auth_config.json":
+            self.answer(200, json.dumps(auth_config(self.standin)).encode())
+        elif parts.path.startswith("/cache/"):
+            content = self.standin.panda.cache.get(parts.path.removeprefix("/cache/"))
+            self.answer(404 if content is None else 200, content or b"")
+        else:
+            self.serve("GET", parts.path, lambda: dict(parse_qs(parts.query)))
 
-        def serve(self, method: str, path: str, values: Callable[[], Values]) -> None:
-            endpoint, faults = path.removeprefix("/api/v1/"), standin.panda.faults
-            standin.requests.append(endpoint)
-            from_pilot = endpoint.startswith("pilot/")
-            if faults.down and not from_pilot:
-                return self.connection.close()
-            if faults.broken and not from_pilot:
-                return self.answer(faults.broken, b"ERROR : out of order")
-            try:
-                groups = authenticated(standin, self.headers)
-            except Wrong as wrong:
-                return self.answer(403, f"ERROR : {wrong}".encode())
-            try:
-                asked = read(endpoint, method, values())
-                if ENDPOINTS[endpoint].production and "dune/pilot" not in groups:
-                    raise Wrong("production or pilot role required")
-            except Wrong as wrong:
-                standin.wrongs.append(f"{method} {path}: {wrong}")
-                return self.answer(403, f"ERROR : {wrong}".encode())
-            success, message, data = standin.call(endpoint, asked)
-            if endpoint == "task/submit" and faults.lose_answers:
-                faults.lose_answers -= 1
-                return self.connection.close()
-            return self.answer(200, json.dumps({"success": success, "message": message, "data": data}).encode())
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.serve("POST", self.path, lambda: body_values(self.headers, body))
 
-        def answer(self, status: int, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json" if status == 200 else "text/plain")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def serve(self, method: str, path: str, values: Callable[[], Values]) -> None:
+        """Answer a request."""
+        endpoint = path.removeprefix("/api/v1/")
+        self.standin.requests.append(endpoint)
+        if not self.out_of_order(endpoint):
+            self.answer(*self.reply(method, endpoint, values))
 
-        def log_message(self, *_: Any) -> None: ...
+    def reply(self, method: str, endpoint: str, values: Callable[[], Values]) -> tuple[int, bytes]:
+        """Return status and body of the answer to a request."""
+        try:
+            groups = authenticated(self.standin, self.headers)
+        except Wrong as wrong:
+            return 403, f"ERROR : {wrong}".encode()
+        try:
+            asked = read(endpoint, method, values())
+            if ENDPOINTS[endpoint].production and "dune/pilot" not in groups:
+                raise Wrong("production or pilot role required")
+        except Wrong as wrong:
+            self.standin.wrongs.append(f"{method} {endpoint}: {wrong}")
+            return 403, f"ERROR : {wrong}".encode()
+        success, message, data = self.standin.call(endpoint, asked)
+        return 200, json.dumps({"success": success, "message": message, "data": data}).encode()
 
-    return Handler
+    def out_of_order(self, endpoint: str) -> bool:
+        """Return whether a fault has taken care of a request; those of pilots have none."""
+        faults = self.standin.panda.faults
+        if endpoint.startswith("pilot/") or not (faults.down or faults.broken):
+            return False
+        if faults.broken:
+            self.answer(faults.broken, b"ERROR : out of order")
+        else:
+            self.hang_up()
+        return True
 
+    def hang_up(self) -> None:
+        """Say nothing."""
+        self.connection.shutdown(SHUT_RDWR)
 
-def body_values(headers: Message, body: bytes) -> Values:
-    """Return the values in the body of a request: JSON, or a form with a file."""
-    kind = headers.get("Content-Type", "")
-    if kind == "application/json":
-        held = json.loads(body)
-        if not isinstance(held, dict):
-            raise Wrong("a body that is no object")
-        return held
-    if not kind.startswith("multipart/form-data"):
-        raise Wrong(f"a body of type {kind}")
-    form = BytesParser().parsebytes(f"Content-Type: {kind}\r\n\r\n".encode() + body)
-    parts = [part for part in form.walk() if not part.is_multipart()]
-    return {
-        str(part.get_param("name", header="content-disposition")): (part.get_filename(), part.get_payload(decode=True))
-        for part in parts
-    }
+    def answer(self, status: int, body: bytes) -> None:
+        """Send an answer, unless it is one that shall be lost."""
+        faults = self.standin.panda.faults
+        if faults.lose_answers and self.path.endswith("task/submit"):
+            faults.lose_answers -= 1
+            self.hang_up()
+            return
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json" if status == 200 else "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None: ...
 
 
 def auth_config(standin: Standin) -> dict[str, str]:
@@ -350,7 +283,7 @@ def standin_at(port: int = 0, issuer_port: int = 0) -> Iterator[Standin]:
     """Run a stand-in; its pilots are panda_pilot.py's."""
     with issuer_at(issuer_port) as issuer:
         standin, ended = Standin(issuer), Event()
-        with QuietServer(("127.0.0.1", port), handler(standin)) as server:
+        with QuietServer(("127.0.0.1", port), type("Bound", (Handler,), {"standin": standin})) as server:
             standin.address = f"http://127.0.0.1:{server.server_port}"
             daemons = Thread(target=keep_stepping, args=(standin.panda, ended))
             daemons.start()

@@ -1,9 +1,9 @@
 """The tests' iDDS server and its OIDC issuer, in the environment that idds.sh makes, below one folder.
 
-  idds_app.py prepare FOLDER    keys, certificates and tables
-  idds_app.py serve FOLDER      the server over TLS, and the issuer on the next port
-  idds_app.py ping FOLDER       exit with 0 where the server takes our token and answers from its database
-  idds_app.py token FOLDER AGE  print a token that ends in so many seconds
+idds_app.py prepare FOLDER    keys, certificates and tables
+idds_app.py serve FOLDER      the server over TLS, and the issuer on the next port
+idds_app.py ping FOLDER       exit with 0 where the server takes our token and answers from its database
+idds_app.py token FOLDER AGE  print a token that ends in so many seconds
 """
 
 import datetime
@@ -14,9 +14,10 @@ import ssl
 import sys
 import threading
 import time
-import urllib.request
 from configparser import ConfigParser
 from functools import partial
+from http import HTTPStatus
+from http.client import HTTPSConnection
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -53,7 +54,7 @@ def prepare(place: Place) -> None:
         write_key(place.folder / "issuer.key", new_key())
     write_issuer(place)
     import sqlalchemy as sql
-    from idds.orm.base import models, session
+    from idds.orm.base import models, session  # type: ignore[import-not-found]
 
     engine = session.get_engine(echo=False)
     with engine.begin() as connection:
@@ -76,7 +77,7 @@ def write_certificates(folder: Path) -> None:
 
 def certificate(name: x509.Name, issuer: x509.Name, key: rsa.RSAPrivateKey) -> x509.CertificateBuilder:
     """Return a certificate that is not signed yet."""
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     made = x509.CertificateBuilder(issuer, name, key.public_key(), x509.random_serial_number())
     return made.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + LONG)
 
@@ -96,6 +97,7 @@ def write_key(path: Path, key: rsa.RSAPrivateKey) -> None:
 def write_issuer(place: Place) -> None:
     """Write the two pages of an OIDC issuer: where its keys are, and the keys."""
     key = serialization.load_pem_private_key((place.folder / "issuer.key").read_bytes(), None)
+    assert isinstance(key, rsa.RSAPrivateKey)
     public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
     page = place.issuer / ".well-known" / "openid-configuration"
     page.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +114,7 @@ def token(place: Place, age_s: float) -> str:
 
 def serve(place: Place) -> None:
     """Serve iDDS below /idds, and the issuer beside it, for ever."""
-    from idds.rest.v1.app import create_app
+    from idds.rest.v1.app import create_app  # type: ignore[import-not-found]
     from werkzeug.exceptions import NotFound
     from werkzeug.middleware.dispatcher import DispatcherMiddleware
     from werkzeug.serving import run_simple
@@ -128,9 +130,11 @@ def serve(place: Place) -> None:
 def ping(place: Place) -> None:
     """Ask for the messages of a request that nobody has."""
     headers = {"X-IDDS-Auth-Type": "oidc", "X-IDDS-Auth-VO": VO, "X-IDDS-Auth-Token": token(place, PING_S)}
-    request = urllib.request.Request(f"{place.address.geturl()}/message/1/null/null/ping", headers=headers)
     trust = ssl.create_default_context(cafile=str(place.folder / "ca.pem"))
-    urllib.request.urlopen(request, context=trust, timeout=10).read()
+    connection = HTTPSConnection(place.address.netloc, timeout=10, context=trust)
+    connection.request("GET", f"{place.address.path}/message/1/null/null/ping", headers=headers)
+    if connection.getresponse().status != HTTPStatus.OK:
+        sys.exit(1)
 
 
 def main(verb: str, folder: str, *rest: str) -> None:

@@ -64,4 +64,4 @@ write_openapi() {
     sed -i "s|$root/vendor/||g" "$package/zz_generated.openapi.go"
 }
 
-"${2:-main}"
+main

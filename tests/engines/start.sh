@@ -6,6 +6,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$here/common.sh"
 source "$here/condor.sh"
 source "$here/idds.sh"
+source "$here/kubernetes.sh"
 
 node=$(hostname -s)
 slurm_port=${WIRECELL_ML_SLURM_PORT:-16817} # the controller's; the node's is the next

@@ -6,6 +6,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$here/common.sh"
 source "$here/condor.sh"
 source "$here/idds.sh"
+source "$here/kubernetes.sh"
 
 main() {
     local name purge=no names=()
@@ -15,7 +16,7 @@ main() {
     check_names "${names[@]}"
     [[ -d $state ]] || return 0
     alone "$@"
-    ((${#names[@]})) || names=("${engines[@]}")
+    ((${#names[@]})) || names=("${engines[@]}" "${slow_engines[@]}")
     for name in "${names[@]}"; do
         "stop_$name"
         [[ $purge == no ]] || "purge_$name"

@@ -26,7 +26,7 @@ from wirecell_ml.submit import running
 from wirecell_ml.submit.arguments import Arguments
 from wirecell_ml.submit.backend import make_backend
 from wirecell_ml.submit.job import Batch
-from wirecell_ml.submit.ledger import Attempt, Event
+from wirecell_ml.submit.ledger import Event
 from wirecell_ml.submit.ordering import check_words, code_folder, lengthen
 from wirecell_ml.submit.status import picture
 from wirecell_ml.submit.study import Study, open_study
@@ -140,8 +140,9 @@ def why(arguments: Arguments) -> None:
     ledger, console = study.ledger(), Console()
     console.print(history(ledger.events(study.name, trial.number)))
     for attempt in ledger.attempts(study.name):
-        if attempt.number == trial.number and attempt.choice:
-            console.print(choice_table(attempt))
+        if attempt.number == trial.number and attempt.choice and "sites" in attempt.choice:
+            print_out(f"attempt {attempt.attempt} at {attempt.site}: {attempt.choice['why']}\n")
+            console.print(choice_table(attempt.choice))
     print_out(f"its files: {study.order().box(trial.number).folder}\n")
 
 
@@ -165,12 +166,11 @@ def history(events: Sequence[Event]) -> Table:
     return table
 
 
-def choice_table(attempt: Attempt) -> Table:
-    """Return what the broker had before it when it chose the site of an attempt: a column for each site."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    table.title = f"attempt {attempt.attempt} went to {attempt.site}, from what was known then"
-    places: dict[str, dict[str, Any]] = (attempt.choice or {}).get("sites", {})
-    table.add_column("")
+def choice_table(choice: dict[str, Any]) -> Table:
+    """Return what the broker had before it when it chose a site: a column for each that could have been chosen."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    places: dict[str, dict[str, Any]] = choice["sites"]
+    table.add_column("known then")
     for name in places:
         table.add_column(name, justify="right")
     for fact in dict.fromkeys(fact for place in places.values() for fact in place):

@@ -7,7 +7,9 @@ import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, wait
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from wirecell_ml.submit.backend import Backend, Refused, Unavailable
 from wirecell_ml.submit.job import Resources
@@ -21,6 +23,8 @@ log = logging.getLogger(__name__)
 ANSWER_S = 1.0  # that a driver waits for answers; those that take longer are taken in later
 OUTLOOK_S = 60.0  # between two questions when a job would start
 WAITING = (JobState.WAITING, JobState.HELD)
+LIVE = (*WAITING, JobState.RUNNING)
+ENDED = (JobState.ENDED, JobState.OUT_OF_MEMORY, JobState.HELD)
 
 
 def ask_sites(session: Session, at_once: bool = False) -> None:
@@ -42,37 +46,52 @@ def ask_sites(session: Session, at_once: bool = False) -> None:
 def question(session: Session, name: str, standing: Standing) -> "partial[Answer]":
     """Return the question to a site, which may be asked in another thread."""
     picture = session.picture
-    attempts = [*picture.out(name), *standing.leftover.values()]
-    awaited = [one for one in attempts if one.token and picture.units[one.number].state not in UNIT_ENDS]
-    addresses = {str(one.token): session.address(one) for one in awaited}
-    tokens = frozenset(str(one.token) for one in attempts if one.token)
+    attempts = [one for one in [*picture.out(name), *standing.leftover.values()] if one.token]
+    awaited = [one for one in attempts if picture.units[one.number].state not in UNIT_ENDS]
     curious = len(session.order.sites) > 1 and time.time() > standing.outlook_at + OUTLOOK_S
-    size = session.order.site(name).resources if curious and picture.planned() else None
-    return partial(ask, session.backends[name], session.posts[name], tokens, addresses, dict(standing.untold), size)
+    asked = Question(
+        tokens=frozenset(str(one.token) for one in attempts),
+        addresses={str(one.token): session.address(one) for one in awaited},
+        untold=dict(standing.untold),
+        known=frozenset(standing.fetched),
+        folder=session.order.folder / "jobs",
+        size=session.order.site(name).resources if curious and picture.planned() else None,
+    )
+    return partial(ask, session.backends[name], session.posts[name], asked)
 
 
-def ask(
-    backend: Backend,
-    post: Post,
-    tokens: frozenset[str],
-    addresses: Mapping[str, Address],
-    untold: Mapping[str, Address],
-    size: Resources | None,
-) -> Answer:
-    """Return what a site answers to one question: about jobs, what they wrote, and when one of this size would start.
+@dataclass(frozen=True)
+class Question:
+    """What a site is asked."""
 
-    ``untold`` are attempts whose workers are told of fence and stop mark on this occasion.
-    """
+    tokens: frozenset[str]  # of all jobs that matter
+    addresses: Mapping[str, Address]  # by token, of those that may yet write something
+    untold: Mapping[str, Address]  # attempts whose workers are told of fence and stop mark on this occasion
+    known: frozenset[str]  # tokens of ended jobs of which all is known
+    folder: Path  # where what they printed belongs
+    size: Resources | None  # when would one of this size start? None: no matter
+
+
+def ask(backend: Backend, post: Post, asked: Question) -> Answer:
+    """Return what a site answers."""
     asked_at = time.time()
     try:
-        jobs = backend.states(tokens) if tokens else {}
-        for token, address in untold.items():
+        jobs = backend.states(asked.tokens) if asked.tokens else {}
+        for token, address in asked.untold.items():
             post.tell(token, address)
-        post.collect(addresses)
-        outlook_s = backend.outlook(size) if size else None
+        post.collect(asked.addresses)
+        ended = [token for token, state in jobs.items() if state in ENDED and token not in asked.known]
+        backend.fetch(ended, asked.folder)
+        said = {token: backend.explain(token) for token in ended if unheard(asked.addresses.get(token))}
+        outlook_s = backend.outlook(asked.size) if asked.size else None
     except (Unavailable, Refused) as error:
-        return Answer(asked_at, tokens, silence=str(error) or "no answer")
-    return Answer(asked_at, tokens, jobs, frozenset(untold), outlook_s)
+        return Answer(asked_at, asked.tokens, silence=str(error) or "no answer")
+    return Answer(asked_at, asked.tokens, jobs, said, frozenset(asked.untold), outlook_s)
+
+
+def unheard(address: Address | None) -> bool:
+    """Return whether the runner of an attempt has never been heard of."""
+    return address is not None and address.box.beat(address.attempt) is None
 
 
 def take_answers(session: Session, standings: Mapping[str, Standing], patience_s: float | None) -> None:
@@ -89,6 +108,8 @@ def take_answers(session: Session, standings: Mapping[str, Standing], patience_s
 
 def heed(session: Session, name: str, standing: Standing, answer: Answer) -> None:
     """Do what an answer asks for."""
+    standing.said |= answer.said
+    standing.fetched |= {token for token, state in answer.jobs.items() if state in ENDED}
     standing.untold = {token: address for token, address in standing.untold.items() if token not in answer.told}
     if answer.outlook_s is not None:
         standing.outlook_s, standing.outlook_at = answer.outlook_s, answer.asked_at
@@ -105,6 +126,3 @@ def cancel_leftovers(session: Session, name: str, standing: Standing) -> None:
         session.backends[name].cancel([token for token in ended if token not in wanted])
     except (Unavailable, Refused) as error:
         log.warning("%s: could not cancel jobs that are not needed any more: %s", name, error)
-
-
-LIVE = (*WAITING, JobState.RUNNING)

@@ -13,7 +13,7 @@ KINDS = {  # kind of a site → the class that speaks with it, imported when a s
     "local": "local.Local",
     "slurm": "slurm.Slurm",
     "htcondor": "htcondor.backend.HTCondor",
-    "kubernetes": "kubernetes.Kubernetes",
+    "kubernetes": "kubernetes.backend.Kubernetes",
     "panda": "panda.backend.Panda",
     "pbs": "pbs.Pbs",
     "aws": "aws_batch.AwsBatch",

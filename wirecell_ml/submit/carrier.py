@@ -18,18 +18,19 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from wirecell_ml.errors import INTERRUPTED, USER_MISTAKE
+from wirecell_ml.errors import INTERRUPTED, suggest
+from wirecell_ml.submit import unit
 from wirecell_ml.submit.letters import Distrusted, write_letter
 from wirecell_ml.submit.mailbox import CHECKPOINT, UnitBox, replace, whole
-from wirecell_ml.submit.parcel import Entry, digest, kept_files, open_parcel, pack_files
+from wirecell_ml.submit.parcel import Entry, kept_files, open_parcel, pack_files
+from wirecell_ml.submit.unit import CARRIER_VARIABLE
 
-RUNNER = "wirecell_ml.submit.unit"
 COURIERS = {
     "store": "store.StoreCourier",
     "transfer": "spool.SpoolCourier",
@@ -40,7 +41,9 @@ PAUSE_S = 0.1  # between two looks at the runner
 SAVE_S = 300.0  # between two copies of the checkpoint while the unit runs
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0  # before the other end is tried again
 LAST_S = 10.0  # before its time runs out a carrier gives up
-TOKEN_VARIABLE = "WIRECELL_ML_TOKEN"  # noqa: S105  (a name)
+FETCH_S = 600.0  # that a parcel is waited for
+FAILED = 1  # exit status where there was no runner
+TOKEN_VARIABLE = "WIRECELL_ML_TOKEN"  # noqa: S105  (a name; see local.py)
 
 T = TypeVar("T")
 
@@ -96,16 +99,33 @@ class Carrier:
         self.box = UnitBox(scratch / "units" / entry.unit)
         self.unit: dict[str, Any] = json.loads((self.box.folder / "unit.json").read_text())
         self.began, self.number = time.time(), 0
-        self.sending = threading.Lock()
-        self.over = threading.Event()
-        self.saved_mark = 0.0  # when the checkpoint that was saved last was written
+        self.sending, self.over = threading.Lock(), threading.Event()
+        self.busy = True  # we are, and the runner is not: the signs of life are ours
+        self.saved_mark = 0.0  # when the checkpoint that was kept last was written
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the attempt."""
+        return self.box.attempt(self.entry.attempt)
+
+    @property
+    def directory(self) -> Path:
+        """Run directory of this start."""
+        return self.folder / f"run-{self.start}"
 
     def run(self) -> int:
         """Carry the unit to its end, and return the exit status of the runner."""
-        self.keep_trying(self.prepare)
+        self.start = self.keep_trying(self.courier.claim)
+        self.folder.mkdir(exist_ok=True)
+        self.keep_trying(self.hear)
+        if not self.may_run():
+            if self.box.result():
+                self.keep_trying(self.send)
+            return 0
         mail = threading.Thread(target=self.carry_mail, daemon=True)
         mail.start()
         try:
+            self.keep_trying(lambda: self.courier.saved(self.box))
             status = self.work()
             self.keep_trying(self.finish)
         finally:
@@ -113,40 +133,24 @@ class Carrier:
         self.keep_trying(self.send)
         return status
 
-    def prepare(self) -> None:
-        """Take a number, and bring what earlier starts have left."""
-        self.start = self.courier.claim()
-        self.box.attempt(self.entry.attempt).mkdir(exist_ok=True)
-        if self.start > 1:  # so that the runner takes the number that we were given
-            (self.box.attempt(self.entry.attempt) / f"run-{self.start - 1}").mkdir(exist_ok=True)
-        self.hear()
-        if self.may_run():
-            self.courier.saved(self.box)
-
-    @property
-    def directory(self) -> Path:
-        """Run directory of this start."""
-        return self.box.attempt(self.entry.attempt) / f"run-{self.start}"
-
     def may_run(self) -> bool:
         """Return whether nobody else has taken over, and there is no result."""
-        attempt = self.entry.attempt
-        later = self.box.fence > attempt or self.box.newest_run(attempt) > self.start
+        later = self.box.fence > self.entry.attempt or self.news.start > self.start
         return not later and self.box.result() is None
 
     def hear(self) -> None:
         """Put what is known of the other side into the box, where the runner looks."""
-        news = self.courier.receive()
-        self.box.raise_fence(news.fence)
-        if news.stop:
-            self.box.stop(news.stop)
-        if news.start > self.start:
-            (self.box.attempt(self.entry.attempt) / f"run-{news.start}").mkdir(exist_ok=True)
-        if news.result:
-            self.box.commit(news.result)
+        self.news = self.courier.receive()
+        self.box.raise_fence(self.news.fence)
+        if self.news.stop:
+            self.box.stop(self.news.stop)
+        if self.news.start > self.start and self.directory.is_dir():
+            (self.folder / f"run-{self.news.start}").mkdir(exist_ok=True)
+        if self.news.result:
+            self.box.commit(self.news.result)
 
     def send(self) -> None:
-        """Send a letter about where the runner stands."""
+        """Send a letter about where the unit stands."""
         with self.sending:
             self.number += 1
             token, attempt = self.entry.token, self.entry.attempt
@@ -155,41 +159,58 @@ class Carrier:
     def carry_mail(self) -> None:
         """Exchange mail at every heartbeat; the runner goes on while the other end is away."""
         while not self.over.is_set():
+            if self.busy:
+                (self.folder / "heartbeat").touch()
             try:
-                self.hear()
                 self.send()
+                self.hear()
             except OSError as error:
                 complain(error)
             self.over.wait(self.unit["heartbeat_s"])
 
     def work(self) -> int:
         """Run the runner to its end, and return its exit status."""
-        if self.heed.pending and self.may_run():
-            self.directory.mkdir()
-            note = {"kind": "preempted", "message": "ended by a signal before it began"}
-            replace(self.directory.with_suffix(".json"), json.dumps(note))
-            return INTERRUPTED
+        if self.heed.pending:
+            return self.not_begun()
+        if self.start > 1:  # so that the runner takes the number that we were given
+            (self.folder / f"run-{self.start - 1}").mkdir(exist_ok=True)
         child = subprocess.Popen(self.command(), env=self.environment(), cwd=self.scratch)  # noqa: S603
-        heartbeat = self.box.attempt(self.entry.attempt) / "heartbeat"
         save_at = time.time() + SAVE_S
         while child.poll() is None:
             time.sleep(PAUSE_S)
-            if heartbeat.exists():  # before, the runner is not ready for a signal
+            if (self.directory / "log.txt").exists():  # before, the runner is not ready for a signal
+                self.busy = False
                 self.heed.pass_on(child)
             if time.time() > save_at:
                 save_at = time.time() + SAVE_S
                 with contextlib.suppress(OSError):
                     self.save()
+        self.busy = True
         return child.returncode
+
+    def not_begun(self) -> int:
+        """Note that the batch system wanted its machine back before the runner began."""
+        self.directory.mkdir()
+        note = {"kind": "preempted", "message": "ended by a signal before it began"}
+        replace(self.directory.with_suffix(".json"), json.dumps(note))
+        return INTERRUPTED
 
     def command(self) -> list[str]:
         """Return the command of the runner."""
-        return [sys.executable, "-P", "-m", RUNNER, str(self.box.folder), str(self.entry.attempt), self.entry.token]
+        return [
+            sys.executable,
+            "-P",
+            "-m",
+            unit.__name__,
+            str(self.box.folder),
+            str(self.entry.attempt),
+            self.entry.token,
+        ]
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of the runner; it is not the job, we are."""
+        """Return the environment of the runner: the code of the parcel, and without the token, for the job is ours."""
         kept = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
-        return kept | {"PYTHONPATH": str(self.scratch / "code"), "WIRECELL_ML_CARRIER": str(os.getpid())}
+        return kept | {"PYTHONPATH": str(self.scratch / "code"), CARRIER_VARIABLE: str(os.getpid())}
 
     def save(self) -> None:
         """Keep the checkpoint for the next attempt, if there is a new one and it is whole."""
@@ -200,13 +221,12 @@ class Carrier:
         self.saved_mark = mark
 
     def finish(self) -> None:
-        """Bring away what the runner has left, the result last."""
-        if not self.directory.is_dir():  # it did not begin: there is a result, or a later attempt
-            return
+        """Bring away what the runner has left, its result last."""
         result = self.box.result()
-        if result and result["token"] != self.entry.token:
+        mine = result is not None and result["token"] == self.entry.token
+        if not self.directory.is_dir() or (result and not mine):
             return
-        if not result:
+        if not mine:
             self.save()
         with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
             files = Path(folder) / "files.tar.gz"
@@ -218,16 +238,7 @@ class Carrier:
 
     def keep_trying(self, use: Callable[[], T]) -> T:
         """Use the courier, if need be until time runs out."""
-        wait_s = FIRST_WAIT_S
-        while True:
-            try:
-                return use()
-            except OSError as error:
-                if time.time() + wait_s > self.deadline():
-                    raise
-                complain(error)
-                time.sleep(wait_s)
-                wait_s = min(LONGEST_WAIT_S, 2 * wait_s)
+        return keep_trying(use, self.deadline)
 
     def deadline(self) -> float:
         """Return until when it is worth trying: the batch system ends us after our time, or soon after it said so."""
@@ -257,13 +268,71 @@ class Heed:
             child.send_signal(self.pending.pop(0))
 
 
+def keep_trying(use: Callable[[], T], deadline: Callable[[], float]) -> T:
+    """Use the other end, if need be until ``deadline``; what is not there stays away, and is not waited for."""
+    wait_s = FIRST_WAIT_S
+    while True:
+        try:
+            return use()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if time.time() + wait_s > deadline():
+                raise
+            complain(error)
+            time.sleep(wait_s)
+            wait_s = min(LONGEST_WAIT_S, 2 * wait_s)
+
+
 def complain(error: Exception) -> None:
     """Say what was in the way, to the log of the job."""
     print(f"carrier: {type(error).__name__}: {error}; trying again", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def run_plain(command: tuple[str, ...], heed: Heed) -> int:
-    """Run a command that is no unit of ours, as it is, and return its exit status."""
+def main(words: Sequence[str]) -> int:
+    """Carry one unit, or run one command, of a parcel; return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m wirecell_ml.submit.carrier", allow_abbrev=False)
+    parser.add_argument("--courier", metavar="KIND=ADDRESS", help="who carries letters; a store carries its own")
+    parser.add_argument("parcel")
+    parser.add_argument("token")
+    given = parser.parse_args(words)
+    heed = Heed()
+    with tempfile.TemporaryDirectory(dir=os.environ.get("WIRECELL_ML_SCRATCH"), prefix="wirecell-ml-") as folder:
+        try:
+            return carry(given, Path(folder), heed)
+        except (OSError, Distrusted) as error:
+            print(f"error: {given.parcel}: {error}", file=sys.stderr)  # noqa: T201
+            return FAILED
+
+
+def carry(given: argparse.Namespace, scratch: Path, heed: Heed) -> int:
+    """Open a parcel in a scratch folder, and run what it has for a token."""
+    stored = "://" in given.parcel
+    deadline = time.time() + FETCH_S
+    open_it = fetch_parcel if stored else lambda parcel, token, folder: open_parcel(Path(parcel), token, folder)
+    entry: Entry = keep_trying(lambda: open_it(given.parcel, given.token, scratch), lambda: deadline)
+    kind, _, address = (
+        f"{courier_of(given.parcel)}={given.parcel}".partition("=") if stored else (given.courier or "").partition("=")
+    )
+    if entry.unit is None or not kind:
+        return run_plain(entry.command, heed)
+    return Carrier(entry, scratch, make_courier(kind, address, entry), heed).run()
+
+
+def fetch_parcel(address: str, token: str, scratch: Path) -> Entry:
+    """Open a parcel that is kept where letters go, too."""
+    module, _, _ = COURIERS[courier_of(address)].rpartition(".")
+    fetched: Entry = import_module(f"wirecell_ml.submit.{module}").fetch_parcel(address, token, scratch)
+    return fetched
+
+
+def courier_of(address: str) -> str:
+    """Return the kind of courier that belongs to the address of a parcel."""
+    return "idds" if address.startswith("idds+") else "store"
+
+
+def run_plain(command: Sequence[str], heed: Heed) -> int:
+    """Run a command as it is, and return its exit status."""
     child = subprocess.Popen(command)  # noqa: S603
     while child.poll() is None:
         heed.pass_on(child)
@@ -272,25 +341,13 @@ def run_plain(command: tuple[str, ...], heed: Heed) -> int:
 
 
 def make_courier(kind: str, address: str, entry: Entry) -> Courier:
-    """Return a courier."""
+    """Return a courier; raises Distrusted for a kind that there is not."""
+    if kind not in COURIERS:
+        raise Distrusted(f"courier '{kind}' is not known.{suggest(kind, COURIERS)}")
     module, _, name = COURIERS[kind].rpartition(".")
     made: Courier = getattr(import_module(f"wirecell_ml.submit.{module}"), name)(address, entry)
     return made
 
 
-@contextlib.contextmanager
-def opened(parcel: str, token: str, scratch: Path) -> Iterator[Entry]:
-    """Unpack a parcel, which is a file here or in a store."""
-    yield open_parcel(Path(parcel), token, scratch)
-
-
-def main(words: list[str]) -> int:
-    """Carry one unit, or run one command, of a parcel."""
-    parser = argparse.ArgumentParser(prog="python -m wirecell_ml.submit.carrier", allow_abbrev=False)
-    parser.add_argument("--courier", metavar="KIND=ADDRESS", help="who carries letters; a store carries its own")
-    parser.add_argument("parcel")
-    parser.add_argument("token")
-    given = parser.parse_args(words)
-    heed = Heed()
-    with tempfile.TemporaryDirectory(dir=os.environ.get("WIRECELL_ML_SCRATCH"), prefix="wirecell-ml-") as folder:
-        return carry(given.parcel, given.token, given.courier, Path(folder), heed)
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

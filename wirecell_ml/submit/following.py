@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+from wirecell_ml.submit.mailbox import read_plain
 from wirecell_ml.submit.session import Session
 from wirecell_ml.submit.states import AttemptState
 
@@ -38,9 +39,7 @@ def read_progress(session: Session, number: int) -> list[tuple[int, float]]:
 def new_lines(path: Path, offset: int) -> tuple[list[str], int]:
     """Return the whole lines of a file after ``offset``, and the offset after them."""
     try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            text = file.read(LARGEST_READ)
+        text = read_plain(path, offset, LARGEST_READ)
     except OSError:
         return [], offset
     end = text.rfind(b"\n") + 1

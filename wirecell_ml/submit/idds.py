@@ -24,7 +24,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TIMEOUT_S = 30.0
 LARGEST_ANSWER_BYTES = 256_000_000
 TOKENS = ("OIDC_AUTH_ID_TOKEN", "PANDA_AUTH_ID_TOKEN")  # variables that hold a token, as the clients of PanDA read them
-TOKEN_FILE = "OIDC_AUTH_TOKEN_FILE"  # variable that names the file of one
+TOKEN_FILE = "OIDC_AUTH_TOKEN_FILE"  # noqa: S105  variable that names the file of one
 ORGANISATIONS = ("IDDS_VO", "PANDA_AUTH_VO")
 TRUSTED_FILE, TRUSTED_FOLDERS = "SSL_CERT_FILE", ("SSL_CERT_DIR", "X509_CERT_DIR")
 HOW_TO_LOG_IN = f"Put a token in {TOKENS[0]}, or the name of its file in {TOKEN_FILE}"
@@ -136,9 +136,9 @@ def trust(environment: Mapping[str, str]) -> ssl.SSLContext:
 
 def read_token(environment: Mapping[str, str]) -> str:
     """Return our token; raises ConfigError where there is none, and Expired where its time is over."""
-    token = first(environment, TOKENS)
-    if token is None:
-        token = read_token_file(environment.get(TOKEN_FILE))
+    token = first(environment, TOKENS) or read_token_file(environment.get(TOKEN_FILE))
+    if not token.isascii() or not token.isprintable():
+        raise ConfigError(f"iDDS: the token has characters that no token has. {HOW_TO_LOG_IN}")
     ends = end_of(token)
     if ends is not None and ends <= time.time():
         raise Expired(f"iDDS: the token ended {time.time() - ends:.0f} s ago. {HOW_TO_LOG_IN}")
@@ -161,7 +161,7 @@ def read_token_file(name: str | None) -> str:
     except ValueError:
         held = {}
     token = held.get("id_token")
-    if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
+    if not isinstance(token, str) or not token:
         raise ConfigError(f"{path}: no token in it. It holds a token alone, or an object with an id_token")
     return token
 

@@ -1,8 +1,8 @@
 """Letters: what a worker that shares no folder with the driver says of its attempt, and how the driver takes it.
 
 A letter is JSON of at most 1 MB: the whole state of one start of an attempt. Of many the newest counts, so that none is
-missed where one is lost, comes twice or comes late. Nothing in it is trusted, and nothing but checked numbers of it ever
-becomes a path. Nothing but the standard library.
+missed where one is lost, comes twice or comes late. Nothing in it is trusted, and nothing but checked numbers of it
+ever becomes a path. Nothing but the standard library.
 """
 
 import json
@@ -218,10 +218,17 @@ def refuse(token: str, why: str) -> None:
 
 
 def deliver(letter: Letter, token: str, address: Address) -> bool:
-    """Write into the box here what a letter says, and return whether that is news.
+    """Write into the box here what a letter says, and return whether that is news; raises Distrusted."""
+    check_sender(letter, token, address)
+    known = read_known(address.box.attempt(letter.attempt) / f"run-{letter.run}.letter")
+    if letter.number <= known.number:
+        return False
+    write_down(letter, address.box, known)
+    return True
 
-    Raises Distrusted for a letter of another attempt, or of one that is over.
-    """
+
+def check_sender(letter: Letter, token: str, address: Address) -> None:
+    """Raise Distrusted for a letter of another attempt, of one that is over, or of a start that cannot be."""
     box, attempt = address.box, address.attempt
     if (letter.token, letter.attempt) != (token, attempt):
         raise Distrusted("it speaks for another attempt")
@@ -230,11 +237,6 @@ def deliver(letter: Letter, token: str, address: Address) -> bool:
     newest_run = box.newest_run(attempt)
     if letter.run > newest_run + MOST_STARTS:
         raise Distrusted(f"it speaks of start {letter.run}, and {newest_run} are known")
-    known = read_known(box.attempt(attempt) / f"run-{letter.run}.letter")
-    if letter.number <= known.number:
-        return False
-    write_down(letter, box, known)
-    return True
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from wirecell_ml.submit.site import Site
 from wirecell_ml.submit.states import JobState
 
 RUNNER = "wirecell_ml.submit.unit"
+CARRIER = "wirecell_ml.submit.carrier"  # that runs a runner, where the mailbox is not a folder of the study
 TOKEN, CORES, MEMORY, GPUS = (f"WIRECELL_ML_{name}" for name in ("TOKEN", "CORES", "MEMORY_GB", "GPUS"))
 
 
@@ -160,7 +161,7 @@ def units() -> list[LocalUnit]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if RUNNER in process.cmdline() and TOKEN in (environ := process.environ()):
+            if {RUNNER, CARRIER} & set(process.cmdline()) and TOKEN in (environ := process.environ()):
                 found.append(local_unit(process, environ))
     return found
 

@@ -10,11 +10,13 @@ units/000007/attempt-1/run-1/     run directory of the first start of the first 
 units/000007/attempt-1/run-1.json why that start ended without a result
 """
 
+import errno
 import json
 import os
 import re
 import secrets
 import socket
+import stat
 import sys
 import time
 import zipfile
@@ -158,15 +160,35 @@ def whole(checkpoint: Path) -> bool:
 def read_small(path: Path) -> dict[str, Any] | None:
     """Return the JSON object in a file, {} for what no worker of ours would write, or None where there is no file."""
     try:
-        with path.open("rb") as file:
-            text = file.read(LARGEST_BYTES + 1)
+        text = read_plain(path, 0, LARGEST_BYTES + 1)
     except FileNotFoundError:
         return None
+    except NoPlainFile:
+        return {}
     try:
         held = json.loads(text) if len(text) <= LARGEST_BYTES else {}
     except (ValueError, RecursionError):
         return {}
     return held if isinstance(held, dict) else {}
+
+
+class NoPlainFile(OSError):  # noqa: N818  (it says what is there)
+    """Where a worker should have written a file there is a link, a pipe or a device, which may lead anywhere."""
+
+
+def read_plain(path: Path, offset: int, size: int) -> bytes:
+    """Return at most ``size`` bytes of a file, and of nothing but a file; raises NoPlainFile, OSError."""
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise NoPlainFile(error.errno, "no file, but a link or a pipe", str(path)) from error
+        raise
+    with os.fdopen(opened, "rb") as file:
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            raise NoPlainFile(errno.EINVAL, "no file", str(path))
+        file.seek(offset)
+        return file.read(size)
 
 
 def trusted_result(held: dict[str, Any]) -> dict[str, Any]:

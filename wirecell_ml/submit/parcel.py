@@ -17,7 +17,7 @@ import re
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,6 +34,13 @@ LEFT_OUT = {"__pycache__", "_shipped"}
 UNIT = re.compile(r"[0-9]{6,9}")
 SAFE_PART = re.compile(r"[^/\\\0]+")
 LARGEST_PARCEL, MOST_FILES = 1_000_000_000, 200_000
+LONGEST_NAME, LONGEST_PART = 150, 99  # bytes that fit into any archive
+KEPT = re.compile(  # what of a run comes to the driver: what people read, and the best checkpoint
+    r"(?:\.hydra/)?(?:[\w=+,-][\w=+,.-]*/){0,5}(?:best\.ckpt|events\.out\.tfevents[\w.-]*"
+    r"|[\w=+,-][\w=+,.-]*\.(?:txt|log|json|csv|ya?ml|md|html|png|pdf|svg))",
+    re.ASCII,
+)
+LARGEST_FILE, LARGEST_FILES, MOST_KEPT = 100_000_000, 200_000_000, 500  # of what comes to the driver
 BLOCK = tarfile.BLOCKSIZE
 PIECE = 1_000_000  # bytes read at once
 
@@ -52,7 +59,7 @@ class Entry:
 def pack(batch: Batch, addresses: Sequence[Address | None], with_code: bool = True, code: str | None = None) -> bytes:
     """Return the parcel of a batch; ``code`` is the digest of its code, where that is kept elsewhere."""
     jobs: dict[str, Any] = {}
-    files: dict[str, bytes | Path] = {}
+    files: dict[str, Path] = {}
     for job, address in zip(batch.jobs, addresses, strict=True):
         unit = address.box.folder.name if address else None
         jobs[job.token] = {"command": job.command, "unit": unit, "attempt": address.attempt if address else 0}
@@ -61,8 +68,8 @@ def pack(batch: Batch, addresses: Sequence[Address | None], with_code: bool = Tr
     if with_code and (folder := code_of(batch)):
         files |= code_files(folder)
     index = json.dumps({"code": code, "jobs": jobs}, sort_keys=True).encode()
-    found = {name: source for name, source in files.items() if isinstance(source, bytes) or source.is_file()}
-    return archive({"index.json": index} | dict(sorted(found.items())))
+    there = {name: source for name, source in sorted(files.items()) if source.is_file()}
+    return archive({"index.json": index, **there})
 
 
 def code_of(batch: Batch) -> Path | None:
@@ -72,7 +79,7 @@ def code_of(batch: Batch) -> Path | None:
     return Path(named.pop()) if named else None
 
 
-def code_files(code: Path) -> dict[str, bytes | Path]:
+def code_files(code: Path) -> dict[str, Path]:
     """Return name in a parcel, and place, of the files of a snapshot, or of our code in a checkout."""
     roots = [code] if (code / SNAPSHOT).is_file() else [code / name for name in PACKAGES]
     paths = [path for root in roots for path in sorted(root.rglob("*")) if path.is_file()]
@@ -90,7 +97,7 @@ def digest(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def archive(files: dict[str, bytes | Path]) -> bytes:
+def archive(files: Mapping[str, bytes | Path]) -> bytes:
     """Return an archive of files; equal files give equal bytes."""
     written = io.BytesIO()
     write_archive(files, written)
@@ -103,7 +110,34 @@ def pack_files(root: Path, names: Iterable[str], target: Path) -> None:
         write_archive({name: root / name for name in sorted(names)}, file, level=1)
 
 
-def write_archive(files: dict[str, bytes | Path], target: Any, level: int = 6) -> None:
+def kept_files(run: Path) -> list[str]:
+    """Return the names of the files of a run that come to the driver, small ones first, as far as there is room."""
+    sizes = sorted((path.stat().st_size, name) for name, path in files_of(run).items() if is_kept(name))
+    names, total = [], 0
+    for size, name in sizes[:MOST_KEPT]:
+        total += size + 2 * BLOCK
+        if size <= LARGEST_FILE and total <= LARGEST_FILES:
+            names.append(name)
+    return names
+
+
+def is_kept(name: str) -> bool:
+    """Return whether a file of a run comes to the driver."""
+    return bool(KEPT.fullmatch(name)) and portable(name)
+
+
+def files_of(run: Path) -> dict[str, Path]:
+    """Return the files of a run that can travel, by name."""
+    found = {path.relative_to(run).as_posix(): path for path in run.rglob("*") if path.is_file()}
+    return {name: path for name, path in found.items() if not path.is_symlink() and portable(name)}
+
+
+def portable(name: str) -> bool:
+    """Return whether a name fits into an archive."""
+    return len(name.encode()) <= LONGEST_NAME and max(len(part.encode()) for part in name.split("/")) <= LONGEST_PART
+
+
+def write_archive(files: Mapping[str, bytes | Path], target: Any, level: int = 6) -> None:
     """Write an archive; raises ConfigError for a name that is too long for one."""
     with (
         gzip.GzipFile(filename="", fileobj=target, mode="wb", compresslevel=level, mtime=0) as stream,

@@ -18,6 +18,7 @@ class Answer:
     asked_at: float
     tokens: frozenset[str]  # of the jobs that it was asked about
     jobs: dict[str, JobState] = field(default_factory=dict)
+    said: dict[str, str] = field(default_factory=dict)  # token of a job that ended unheard → what is said of it
     told: frozenset[str] = frozenset()  # tokens of attempts whose workers see their fence and stop mark now
     outlook_s: float | None = None  # until a job would start; None: it was not asked, or does not say
     silence: str = ""  # what it said in place of an answer
@@ -32,6 +33,7 @@ class Queue:
     answered_at: float = 0.0  # when the question was asked that it last answered
     answering_since: float = 0.0  # when it began to answer without a break; 0: it does not
     silence: str = ""  # what it said in place of an answer
+    silent_since: float = 0.0  # when it fell silent; 0: it has not
     quiet_since: dict[str, float] = field(default_factory=dict)  # token → since when its job has ended or is not known
     running_since: dict[str, float] = field(default_factory=dict)  # token → since when its job is said to run
 
@@ -39,8 +41,9 @@ class Queue:
         """Take in what a site has answered."""
         self.silence = answer.silence
         if answer.silence:
-            self.answering_since = 0.0
+            self.answering_since, self.silent_since = 0.0, self.silent_since or answer.asked_at
             return
+        self.silent_since = 0.0
         self.jobs, self.answered_at = answer.jobs, answer.asked_at
         self.answering_since = self.answering_since or answer.asked_at
         present = {token for token, state in answer.jobs.items() if state in (JobState.WAITING, JobState.RUNNING)}
@@ -51,6 +54,10 @@ class Queue:
     def answering_s(self) -> float:
         """Return for how long the site has answered without a break, seconds."""
         return time.time() - (self.answering_since or time.time())
+
+    def silent_s(self) -> float:
+        """Return for how long the site has been silent, seconds."""
+        return time.time() - (self.silent_since or time.time())
 
     def quiet_s(self, token: str) -> float:
         """Return for how long a job has ended or has not been known, seconds."""
@@ -68,6 +75,8 @@ class Standing:
     queue: Queue = field(default_factory=Queue)
     asking: Future[Answer] | None = None  # a question that is not answered yet; nothing else is asked of the site
     leftover: dict[str, Attempt] = field(default_factory=dict)  # by token: ended ones whose jobs may still be there
+    said: dict[str, str] = field(default_factory=dict)  # token of a job that ended unheard → what was said of it
+    fetched: set[str] = field(default_factory=set)  # tokens of ended jobs whose printed words are here
     untold: dict[str, Address] = field(default_factory=dict)  # attempts whose workers must see a new fence or stop mark
     outlook_s: float | None = None  # until a job would start, as the batch system said at outlook_at
     outlook_at: float = 0.0

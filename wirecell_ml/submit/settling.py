@@ -9,7 +9,17 @@ from wirecell_ml.submit.following import read_progress
 from wirecell_ml.submit.ledger import Attempt, Transaction, Unit
 from wirecell_ml.submit.mailbox import UnitBox, clock
 from wirecell_ml.submit.session import Session, unsent
-from wirecell_ml.submit.states import ATTEMPT_ENDS, AttemptState, Evidence, JobState, UnitState, Verdict, judge
+from wirecell_ml.submit.states import (
+    ATTEMPT_ENDS,
+    AttemptState,
+    Evidence,
+    JobState,
+    Patience,
+    UnitState,
+    Verdict,
+    judge,
+    judge_silent,
+)
 
 A, U = AttemptState, UnitState
 INTERRUPTIONS = (A.PREEMPTED, A.LOST)  # nobody's fault, but there must be an end
@@ -139,7 +149,7 @@ def examine(session: Session, attempt: Attempt, now: float) -> Finding | None:
     policy = session.order.site(attempt.site).policy
     verdict: Verdict | None
     if attempt.state in (A.SUBMITTING, A.AMBIGUOUS):
-        verdict = judge_submission(seen, policy.grace_s)
+        verdict = judge_submission(seen, policy.patience())
     else:
         verdict = judge(seen, policy.patience()) or judge_waiting(session, attempt, seen)
         if verdict is None and attempt.state is A.SUBMITTED and seen.beat_age_s is not None:
@@ -164,8 +174,8 @@ def gather(session: Session, attempt: Attempt, now: float) -> Evidence:
     assert attempt.submitted is not None
     beat = box.beat(attempt.attempt)
     age_s = None if beat is None else max(0.0, now - beat)
-    if age_s is not None and session.order.site(attempt.site).mailbox:
-        age_s = min(age_s, queue.answering_s())  # nobody can have heard of it while its post was away
+    if age_s is not None and session.order.site(attempt.site).mailbox:  # nobody hears of it while its post is away
+        age_s = None if queue.silence else min(age_s, queue.answering_s())
     return Evidence(
         result=box.result(),
         note=box.note(attempt.attempt) if beat is not None else None,
@@ -175,16 +185,18 @@ def gather(session: Session, attempt: Attempt, now: float) -> Evidence:
         running_s=queue.running_s(attempt.token),
         quiet_s=queue.quiet_s(attempt.token),
         waiting_s=time.time() - attempt.submitted,
+        silent_s=queue.silent_s() if len(session.order.sites) > 1 else 0.0,
+        said=session.picture.sites[attempt.site].said.get(attempt.token, ""),
     )
 
 
-def judge_submission(seen: Evidence, grace_s: float) -> Verdict | None:
+def judge_submission(seen: Evidence, patience: Patience) -> Verdict | None:
     """Return what became of a submission whose fate was not known."""
     if seen.result is not None or seen.beat_age_s is not None or seen.job is not None:
         return Verdict(A.SUBMITTED, "found by its token")
-    if seen.answered and seen.quiet_s >= grace_s:
+    if seen.answered and seen.quiet_s >= patience.grace_s:
         return Verdict(A.PLANNED, "the batch system does not know it: it never arrived")
-    return None
+    return None if seen.answered else judge_silent(seen, patience)
 
 
 def ending(box: UnitBox, attempt: Attempt, seen: Evidence) -> dict[str, float]:

@@ -25,6 +25,7 @@ class Policy:
     lease_s: float = 120.0  # a unit without a sign of life for so long is lost
     grace_s: float = 30.0  # a job that ended without a word may still have one on its way
     queue_minutes: float | None = None  # a job that did not start by then is cancelled and sent again; null: never
+    silence_minutes: float | None = 10.0  # what waits at a silent site goes to others after so long; null: it waits
     preemptions: int = 20  # attempts at a unit that may be pre-empted, lost or never start
     failures: int = 2  # attempts at a unit that may crash
     more_memory: float = 2.0  # factor for the one attempt after memory ran out
@@ -32,7 +33,12 @@ class Policy:
 
     def patience(self) -> Patience:
         """Return what an attempt is judged by."""
-        return Patience(self.lease_s, self.grace_s, 60 * self.queue_minutes if self.queue_minutes else None)
+        return Patience(self.lease_s, self.grace_s, seconds(self.queue_minutes), seconds(self.silence_minutes))
+
+
+def seconds(minutes: float | None) -> float | None:
+    """Return a time in seconds; None stays None."""
+    return None if minutes is None else 60 * minutes
 
 
 @dataclass

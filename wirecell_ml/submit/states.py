@@ -79,6 +79,8 @@ class Evidence:
     running_s: float = 0.0  # since the batch system began to say RUNNING: a restarted job has yet to beat
     quiet_s: float = 0.0  # since the batch system said ENDED, or no longer knew the job
     waiting_s: float = 0.0  # since the submission
+    silent_s: float = 0.0  # since the site fell silent, where there are others to go to
+    said: str = ""  # by the batch system, of a job that ended before its runner began
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Patience:
     lease_s: float
     grace_s: float
     queue_s: float | None
+    silence_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def judge(seen: Evidence, patience: Patience) -> Verdict | None:
     if seen.note is not None and not may_restart(seen, patience):
         return Verdict(NOTES[seen.note["kind"]], seen.note["message"])
     if not seen.answered:
-        return None
+        return judge_silent(seen, patience)
     if seen.job in (JobState.WAITING, JobState.RUNNING):
         return judge_present(seen, patience)
     if seen.quiet_s < patience.grace_s or beats(seen, patience):
@@ -125,12 +128,18 @@ def judge(seen: Evidence, patience: Patience) -> Verdict | None:
     if seen.job is JobState.OUT_OF_MEMORY:
         return Verdict(A.FAILED_INFRA, "out of memory")
     if seen.job is JobState.HELD:
-        return Verdict(A.LOST, "the batch system could not start the job, and holds it back")
+        return Verdict(A.LOST, f"the batch system could not start the job, and holds it back{why(seen)}")
     if seen.beat_age_s is None:
-        return Verdict(A.FAILED_INFRA, "the job ended before its runner began: the folder jobs has what it said")
+        said = why(seen) or ": the folder jobs has what it said"
+        return Verdict(A.FAILED_INFRA, f"the job ended before its runner began{said}")
     if seen.job is JobState.ENDED:
         return Verdict(A.LOST, "the job ended and left neither result nor note")
     return Verdict(A.LOST, "the batch system knows the job no more, and there is no result")
+
+
+def why(seen: Evidence) -> str:
+    """Return what the batch system said of a job, to be put behind a sentence."""
+    return f": {seen.said}" if seen.said else ""
 
 
 def may_restart(seen: Evidence, patience: Patience) -> bool:
@@ -145,6 +154,15 @@ def may_restart(seen: Evidence, patience: Patience) -> bool:
 def beats(seen: Evidence, patience: Patience) -> bool:
     """Return whether the runner still lives, whatever the batch system says."""
     return seen.beat_age_s is not None and seen.beat_age_s < patience.grace_s
+
+
+def judge_silent(seen: Evidence, patience: Patience) -> Verdict | None:
+    """Return the end of an attempt at a site that does not answer."""
+    if seen.beat_age_s is not None and seen.beat_age_s > patience.lease_s:
+        return Verdict(A.LOST, f"no heartbeat for {seen.beat_age_s:.0f} s, and the site is silent")
+    if patience.silence_s is not None and seen.beat_age_s is None and seen.silent_s > patience.silence_s:
+        return Verdict(A.LOST, f"nothing heard of it, and the site has been silent for {seen.silent_s / 60:.0f} minutes")
+    return None
 
 
 def judge_present(seen: Evidence, patience: Patience) -> Verdict | None:

@@ -28,6 +28,7 @@ FIRST_POLL_S, LONGEST_POLL_S = 0.02, 1.0
 FULL_DISK_BYTES = 1_000_000  # less room than this, and the training's mistake is the disk's
 OUT_OF_MEMORY = {-signal.SIGKILL}  # how a training ends that the kernel killed for its memory
 PR_SET_PDEATHSIG = 1
+CARRIER_VARIABLE = "WIRECELL_ML_CARRIER"  # process that started the runner and brings its letters away, see carrier.py
 SUMMARY = "summary.json"
 
 T = TypeVar("T")
@@ -213,5 +214,16 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def die_with_carrier() -> None:
+    """Let the kernel end the runner with its carrier, if it has one: nobody would hear of its result."""
+    carrier = os.environ.pop(CARRIER_VARIABLE, None)
+    if carrier is None:
+        return
+    die_with_parent()
+    if os.getppid() != int(carrier):  # which had died before
+        sys.exit(INTERRUPTED)
+
+
 if __name__ == "__main__":
+    die_with_carrier()
     sys.exit(Runner(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]).run())

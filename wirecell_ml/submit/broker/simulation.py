@@ -6,9 +6,9 @@ looks every ``poll_s``: what happened since then it does not know.
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, islice
 from typing import Protocol
 
 from wirecell_ml.submit.broker.broker import NEWEST
@@ -76,6 +76,7 @@ class Ground:
     queue: list[tuple[float, int, Try]] = field(default_factory=list)  # that may start, the longest waiting first
     running: dict[Try, None] = field(default_factory=dict)  # in the order of their starts
     known: dict[Try, None] = field(default_factory=dict)  # open, as the driver knows them
+    at_work: int = 0  # of these, started
     ended: deque[Past] = field(default_factory=lambda: deque(maxlen=NEWEST))
 
     def trouble(self, now: float) -> str:
@@ -187,37 +188,51 @@ class Simulation:
 
     def poll(self, now: float) -> None:
         """Look at everything once, as the driver does, and act."""
-        for one in self.news:
+        for one in dict.fromkeys(self.news):  # one that started and ended is told of once
             self.hear(one, now)
         self.news.clear()
-        past = [one for ground in self.grounds.values() for one in ground.ended]
-        past += [one.past for ground in self.grounds.values() for one in ground.known]
-        self.policy.learn(past, now)
+        self.policy.learn(self.past(), now)
         places = self.places(now)
         for token, _ in self.policy.withdraw(self.queued(), places, len(self.ready), now):
             self.take_back(token, now)
-        places = self.places(now)
-        room = sum(place.room for place in places.values())
-        wanted = [self.wanted(unit) for unit in list(self.ready)[:room]]
-        choices = self.policy.assign(wanted, places, len(self.ready), now) if wanted else []
-        taken = {one.number: choice for one, choice in zip(wanted, choices, strict=True) if choice}
-        for unit, choice in taken.items():
-            self.submit(unit, choice.site, now)
-        self.ready = deque(unit for unit in self.ready if unit not in taken)
+        self.send(now)
         self.polls += 1
         if self.watch:
             self.watch(self.done)
 
+    def past(self) -> Iterator[Past]:
+        """Yield what the driver knows of all tries that matter."""
+        for ground in self.grounds.values():
+            yield from ground.ended
+            yield from (one.past for one in ground.known)
+
+    def send(self, now: float) -> None:
+        """Send the units that the policy finds a site for."""
+        places = self.places(now)
+        room = sum(place.room for place in places.values())
+        wanted = [self.wanted(unit) for unit in islice(self.ready, room)]
+        choices = self.policy.assign(wanted, places, len(self.ready), now) if wanted else []
+        taken = {one.number: choice.site for one, choice in zip(wanted, choices, strict=True) if choice}
+        for unit, site in taken.items():
+            self.submit(unit, site, now)
+        if taken:
+            self.ready = deque(unit for unit in self.ready if unit not in taken)
+
     def hear(self, one: Try, now: float) -> None:
-        """Learn what has become of a try."""
-        ground = self.grounds[one.site]
-        started = one.past.started or (now if one.started is not None else None)
-        one.past = replace(one.past, started=started, state=A.RUNNING)
-        if one.ended is None or (one.kind == "lost" and one in self.news and now < one.ended + ground.truth.day.lease_s):
+        """Learn that a try has started, or how it ended."""
+        if one.kind == "withdrawn":
             return
-        ground.known.pop(one, None)
-        run_s = one.ended - one.started if one.started is not None else 0.0
-        one.past = replace(one.past, ended=max(one.ended, started or 0.0), state=KNOWN_AS[one.kind], run_s=run_s)
+        ground = self.grounds[one.site]
+        if one.past.started is None:
+            one.past = replace(one.past, started=now, state=A.RUNNING)
+            ground.at_work += 1
+        if one.ended is None or (one.kind == "lost" and now < one.ended + ground.truth.day.lease_s):
+            return
+        assert one.started is not None
+        ground.known.pop(one)
+        ground.at_work -= 1
+        ended = max(one.ended, one.past.started or 0.0)
+        one.past = replace(one.past, ended=ended, state=KNOWN_AS[one.kind], run_s=one.ended - one.started)
         ground.ended.append(one.past)
         if one.kind == "succeeded":
             self.done += 1
@@ -231,13 +246,11 @@ class Simulation:
 
     def place(self, name: str, ground: Ground, now: float) -> Place:
         """Return one site as the driver sees it."""
-        running = sum(one.past.started is not None for one in ground.known)
         silent = ground.trouble(now) in ("silent", "dead")
         room = 0 if silent else max(0, ground.truth.day.in_flight - len(ground.known))
         outlook_s = None if silent else self.outlook_s(ground, now)
-        return Place(
-            *(self.sites[name], room, len(ground.known) - running, running, outlook_s), "no answer" if silent else ""
-        )
+        waiting = len(ground.known) - ground.at_work
+        return Place(self.sites[name], room, waiting, ground.at_work, outlook_s, "no answer" if silent else "")
 
     def outlook_s(self, ground: Ground, now: float) -> float | None:
         """Return what the scheduler says of a unit that comes now: about right."""
@@ -302,8 +315,7 @@ def backlog_s(ground: Ground) -> float:
     """Return how long those take that stand before the next in a queue."""
     if len(ground.running) < ground.slots:
         return 0.0
-    typical_s = float(ground.truth.run_s[: len(ground.truth.run_s)].mean())
-    return (len(ground.queue) + 1) * typical_s / max(1, ground.slots)
+    return (len(ground.queue) + 1) * ground.truth.typical_run_s / max(1, ground.slots)
 
 
 def make_sites(scenario: Scenario) -> dict[str, Site]:

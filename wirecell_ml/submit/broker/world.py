@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from wirecell_ml.submit.broker.scenarios import HORIZON_H, Scenario, SiteDay, ho
 
 Floats = NDArray[np.float64]
 
-TRIES = 6  # of a unit at a site that chance tells apart; later ones repeat
+TRIES = 8  # of a unit at a site that chance tells apart; from the last on nothing goes wrong
 STEP_S = 900.0  # between changes of slots that drift
 
 
@@ -29,8 +30,13 @@ class Truth:
 
     def wait_s(self, unit: int, tried: int, hour: float) -> float:
         """Return how long the scheduler keeps a unit that is sent at this hour of the day."""
-        factor = float(self.wait_factor[unit, tried % TRIES])
+        factor = float(self.wait_factor[unit, min(tried, TRIES - 1)])
         return factor if self.day.waits_s else factor * hourly(self.day.wait_s, hour)
+
+    @cached_property
+    def typical_run_s(self) -> float:
+        """Seconds that a unit runs, on average."""
+        return float(self.run_s.mean())
 
     def shortest_waits_s(self) -> Floats:
         """Return the least that each unit waits, whenever it is sent."""
@@ -39,8 +45,10 @@ class Truth:
 
     def end(self, unit: int, tried: int) -> tuple[str, float]:
         """Return how a try ends, and after how many seconds."""
-        run_s, tried = float(self.run_s[unit]), tried % TRIES
+        run_s = float(self.run_s[unit])
         ends = [("succeeded", run_s)]
+        if tried >= TRIES - 1:
+            return ends[0]
         if self.day.preemptions_per_h:
             ends.append(("preempted", float(self.notice_s[unit, tried])))
         fate, point = float(self.fate[unit, tried]), float(self.point[unit, tried]) * run_s

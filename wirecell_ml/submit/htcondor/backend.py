@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -102,7 +103,7 @@ class HTCondor:
         machines = self.machines()
         if not any(one.elastic for one in machines):
             check_size(resources, self.site, machines)
-        tried = Batch("check", (Job("check-0", ("true", "check-0")),), resources, Path("/nowhere"))
+        tried = Batch("check", (Job("check-0", ("true", "check-0")),), resources, Path(tempfile.gettempdir()))
         text = re.sub(r"^executable = .*$", "executable = /bin/true", description(tried, self.site), flags=re.MULTILINE)
         try:
             self.call("condor_submit", "-dry-run", os.devnull, *self.site.options, "-", text=text)

@@ -59,18 +59,23 @@ def universe(batch: Batch, site: Site) -> str:
 
 def carried(batch: Batch, site: Site) -> dict[str, str | None]:
     """Return what is said of files: nothing is carried where the machines see the folder of the study."""
-    if site.mailbox != TRANSFER or batch.alone:
-        return {"should_transfer_files": None if batch.alone else "NO"}
+    if batch.alone:
+        return {}
+    if site.mailbox != TRANSFER:
+        return {"should_transfer_files": "NO"}
     return {
         "should_transfer_files": "YES",
         "when_to_transfer_output": "ON_EXIT_OR_EVICT",
-        "transfer_input_files": plain(parcel_of(batch)),
-        "transfer_output_files": "units",
-        "preserve_relative_paths": "true",
-        "transfer_output_remaps": quoted(f"units={plain(batch.folder / 'home' / batch.name)}-$(Process)"),
+        "transfer_input_files": plain(parcel_of(batch)) if has_parcel(batch) else None,
+        "transfer_output_files": "",  # no more than it prints: the unit writes home itself
         "container_image": site.container.image if site.container else None,
-        "+WantIOProxy": "true",  # so that a job can write home while it runs
+        "+WantIOProxy": "true",
     }
+
+
+def has_parcel(batch: Batch) -> bool:
+    """Return whether the jobs of a batch open its parcel."""
+    return all(parcel_of(batch).name in job.command for job in batch.jobs)
 
 
 def size(resources: Resources, site: Site) -> dict[str, str | None]:
@@ -109,6 +114,7 @@ def script(batch: Batch, site: Site) -> str:
             f"#!/bin/bash{' -l' if site.setup else ''}",
             *site.setup,
             "export PATH  # which HTCondor may leave to the shell",
+            *([f"tar -xzf {parcel_of(batch).name} code"] if has_parcel(batch) else []),
             *(f"export {name}={shlex.quote(value)}" for name, value in environment.items()),
             f"start={shlex.quote(start)}",
             "units=(",

@@ -1,8 +1,8 @@
-"""PanDA as a place that runs jobs. What is asked of the server, and how often, is here; what its words mean, in reading.py."""
+"""PanDA as a place that runs jobs: what is asked of the server, and how often."""
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request
 
-from wirecell_ml.errors import SubmitError, suggest
+from wirecell_ml.errors import SubmitError
 from wirecell_ml.submit.backend import Refused, Unavailable
 from wirecell_ml.submit.job import Batch, Resources, pieces
 from wirecell_ml.submit.panda import reading, task
 from wirecell_ml.submit.panda.login import valid_token
+from wirecell_ml.submit.panda.queues import check_image, check_size, outlook_s, queues
 from wirecell_ml.submit.panda.rest import Server, fetch, rows
 from wirecell_ml.submit.site import Site
 from wirecell_ml.submit.states import JobState
@@ -172,7 +173,7 @@ class Panda:
     def end(self, server: Server, batch: str, seen: Task, unwanted: set[str]) -> None:
         """End the jobs of tokens of one task; its inputs that have none yet are ended with the task only."""
         live = {token for token, status in seen.inputs.items() if status not in reading.INPUT_ENDED}
-        if live <= unwanted and seen.status not in reading.TASK_ENDED | reading.TASK_GIVEN_UP:
+        if live <= unwanted and seen.status not in reading.TASK_ENDED:
             doomed = list(seen.jobs)
             told(server, "task/kill", {"task_id": seen.number})
         else:
@@ -188,11 +189,7 @@ class Panda:
 
     def check(self, resources: Resources) -> None:
         """Raise SubmitError where there is no such queue, or none that takes a job of this size."""
-        image = self.site.container.image if self.site.container else "@sha256:"
-        if "@sha256:" not in image and not image.startswith("/"):
-            raise SubmitError(
-                f"site.container.image: '{image}' can change while a study runs. Name it by digest: IMAGE@sha256:…"
-            )
+        check_image(self.site)
         try:
             known = self.server.get("metaconfig/get_site_specs", type="all")
         except Refused as error:
@@ -208,11 +205,7 @@ class Panda:
             jobs = self.server.get("statistics/active_job_stats_by_site")
         except Refused as error:
             raise Unavailable(f"{error}") from error
-        here = [counted for name, counted in jobs.items() if queue in (None, name)]
-        waiting, running = (sum(counted.get(state, 0) for counted in here) for state in ("activated", "running"))
-        if not waiting:
-            return 0.0
-        return 60.0 * resources.minutes * waiting / running if running else None
+        return outlook_s(jobs, resources.minutes, queue)
 
     def explain(self, token: str) -> str:
         """Return what PanDA says of a token: of its job where it has one, else of its task."""
@@ -282,38 +275,6 @@ def told(server: Server, endpoint: str, order: dict[str, Any]) -> None:
             raise Unavailable(f"{endpoint}: {error}") from error
 
 
-def queues(known: Mapping[str, Mapping[str, Any]], site: Site) -> list[Mapping[str, Any]]:
-    """Return the queues that a task may go to; raises SubmitError where there is none."""
-    queue = task.settings(site).queue
-    if queue is not None and queue not in known:
-        raise SubmitError(f"site.panda.queue: {site.name} has no queue '{queue}'.{suggest(queue, known)}")
-    found = [spec for name, spec in known.items() if queue in (None, name) and spec.get("status") == "online"]
-    if not found:
-        where = f"queue {queue} of {site.name} is" if queue else f"no queue of {site.name} is"
-        raise SubmitError(f"site.panda.queue: {where} online. Ask later, or name another one")
-    return found
-
-
-def check_size(resources: Resources, site: Site, found: Sequence[Mapping[str, Any]]) -> None:
-    """Raise SubmitError where a job is too large for each queue; a limit of 0 is none."""
-    limits = {
-        "cores": ("coreCount", 1, "queues of at most {:g} cores"),
-        "memory_gb": ("maxrss", 1000, "queues of at most {:g} GB"),
-        "minutes": ("maxtime", 60, "a limit of {:g} minutes"),
-    }
-    for name, (attribute, unit, words) in limits.items():
-        most = max((reading.number(spec.get(attribute)) or float("inf")) / unit for spec in found)
-        if getattr(resources, name) > most:
-            raise SubmitError(
-                f"site.resources.{name}={getattr(resources, name):g}: {site.name} has {words.format(most)}. Ask for less"
-            )
-    if resources.gpus > 1:
-        raise SubmitError(
-            f"site.resources.gpus={resources.gpus}: {site.name} has 1 for a job: PanDA can be told of which kind a GPU is, "
-            "and of no number"
-        )
-
-
 def pilot_log(address: str, server: str) -> bytes:
     """Return the end of a pilot's log, b"" where it is not to be had; no token is shown for it.
 
@@ -324,5 +285,8 @@ def pilot_log(address: str, server: str) -> bytes:
         return b""
     try:
         return fetch(Request(address))[-LONGEST_LOG_BYTES:]  # noqa: S310
-    except (HTTPError, Unavailable, ValueError):
-        return b""
+    except HTTPError as error:
+        error.close()
+    except (Unavailable, ValueError):
+        pass
+    return b""

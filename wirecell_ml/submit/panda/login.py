@@ -183,7 +183,8 @@ def answered(request: Request) -> dict[str, Any]:
     try:
         body = fetch(request)
     except HTTPError as error:
-        raise no_of(request.full_url, error) from None
+        with error:
+            raise no_of(request.full_url, error) from None
     try:
         held = json.loads(body)
     except ValueError as error:

@@ -116,7 +116,8 @@ class Server:
         try:
             body = fetch(request)
         except HTTPError as error:
-            raise meaning(self.address, error.code, text_of(error)) from None
+            with error:
+                raise meaning(self.address, error.code, text_of(error)) from None
         return data_of(self.address, body)
 
 

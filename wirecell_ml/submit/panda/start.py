@@ -1,4 +1,4 @@
-"""The start of one job on a PanDA worker: python3 start.py TOKEN, beside jobs.json. Nothing but the standard library."""
+"""The start of one job on a PanDA worker: python3 start.py TOKEN, beside jobs.json. Plain Python."""
 
 import json
 import os

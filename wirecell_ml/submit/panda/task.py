@@ -139,8 +139,8 @@ def sandbox(batch: Batch, site: Site) -> bytes:
             archive.addfile(member, io.BytesIO(content))
     if packed.tell() > LARGEST_SANDBOX_BYTES:
         raise SubmitError(
-            f"site {site.name}: the commands of {len(batch.jobs)} jobs take {packed.tell() / 1e6:.0f} MB, and PanDA takes "
-            f"{LARGEST_SANDBOX_BYTES / 1e6:.0f}. Lower site.array_limit"
+            f"site {site.name}: the sandbox of {len(batch.jobs)} jobs takes {packed.tell() / 1e6:.0f} MB, and PanDA "
+            f"takes {LARGEST_SANDBOX_BYTES / 1e6:.0f} MB. Lower site.array_limit"
         )
     return packed.getvalue()
 

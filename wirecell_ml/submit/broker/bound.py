@@ -1,0 +1,153 @@
+"""The clairvoyant bound: a time, and a sum of time and money, that no policy can beat in a given world.
+
+Every unit ends with one try that succeeds. It takes a slot of one site s for all of ``run[u, s]`` seconds, and does not
+start before the shortest wait that chance has for unit u at site s is over. Take a policy that is done by T, and let
+x[u, s] be 1 where unit u succeeds at s. Then
+
+  (1) Σ_s x[u, s] = 1 for each u, and x[u, s] = 0 where wait[u, s] + run[u, s] > T;
+  (2) Σ_u x[u, s] run[u, s] ≤ A_s(T), the integral until T of the slots that s can have at work. Where slots go away,
+      units may run on, but each of them began within its run time before, when it had a slot: so no more are at work at
+      t than the most slots within the longest run time before t, nor than may be in flight.
+
+Failed tries, later waits, polls and what is not yet known only make this harder. Relax x ≥ 0 to fractions, and move (2)
+into the objective with prices q_s ≥ 0: the money is at least
+
+  D(T) = Σ_u min over s allowed by (1) of (cost[u, s] + q_s run[u, s]) − Σ_s q_s A_s(T)
+
+for any q whatsoever, by weak duality: a bad q makes the bound weaker, never wrong. With all costs 0 a D(T) above 0 says
+that no policy is done by T. The bound on time is the largest T that some q excludes; the bound on time plus money is
+the least, over steps of T, of the begin of a step plus w times D at its end, since D falls with T.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wirecell_ml.submit.broker.scenarios import HORIZON_H, Scenario
+from wirecell_ml.submit.broker.world import Truth, make_world
+
+Floats = NDArray[np.float64]
+
+BISECTIONS, ASCENTS = 30, 120  # steps of T, and of the prices for each T
+GRID = 60  # steps of T for time plus money
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The slots that one site can have at work, as the integral over time."""
+
+    times: Floats
+    integral: Floats
+
+    def until(self, seconds: float) -> float:
+        """Return the slot-seconds until then."""
+        return float(np.interp(seconds, self.times, self.integral))
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A world as the bound sees it: matrices of units and sites."""
+
+    run_s: Floats  # (unit, site)
+    wait_s: Floats  # (unit, site)
+    cost: Floats  # (unit, site)
+    capacities: Sequence[Capacity]
+
+    @property
+    def ends_s(self) -> Floats:
+        """When each unit can have ended at each site."""
+        return self.wait_s + self.run_s
+
+
+def make_instance(scenario: Scenario) -> Instance:
+    """Return the world of a scenario as the bound sees it."""
+    truths = list(make_world(scenario).values())
+    run_s = np.stack([truth.run_s for truth in truths], axis=1)
+    prices = np.array([truth.day.hourly_price for truth in truths])
+    wait_s = np.stack([truth.shortest_waits_s() for truth in truths], axis=1)
+    return Instance(run_s, wait_s, run_s / 3600 * prices, [capacity(truth) for truth in truths])
+
+
+def capacity(truth: Truth) -> Capacity:
+    """Return the most that a site can have at work."""
+    begins = np.array([time for time, _ in truth.changes])
+    slots = np.minimum([slots for _, slots in truth.changes], truth.day.in_flight)
+    end = 3600 * HORIZON_H
+    first = float(truth.shortest_waits_s().min())
+    over_s = 0.0 if truth.day.preemptible else float(truth.run_s.max())
+    times = np.unique(np.concatenate([begins, begins + over_s, [first, end]]))
+    times = times[(times >= first) & (times <= end)]
+    most = [most_within(begins, slots, time - over_s, time) for time in times[:-1]]
+    return Capacity(times, np.concatenate([[0.0], np.cumsum(np.diff(times) * most)]))
+
+
+def most_within(begins: Floats, slots: Floats, since: float, until: float) -> float:
+    """Return the most slots that there are at some time from ``since`` to ``until``."""
+    first = max(0, int(np.searchsorted(begins, since, side="right")) - 1)
+    last = int(np.searchsorted(begins, until, side="right"))
+    return float(slots[first : max(last, first + 1)].max(initial=0.0))
+
+
+def least_cost(instance: Instance, seconds: float, prices: Floats) -> tuple[float, Floats]:
+    """Return D for these prices, and by how much each site has too much to do, which is its slope."""
+    room = np.array([capacity.until(seconds) for capacity in instance.capacities])
+    priced = np.where(instance.ends_s <= seconds, instance.cost + prices * instance.run_s, np.inf)
+    chosen = priced.argmin(axis=1)
+    least = priced[np.arange(len(chosen)), chosen]
+    used = np.bincount(chosen, instance.run_s[np.arange(len(chosen)), chosen], minlength=len(room))
+    return float(least.sum() - prices @ room), used - room
+
+
+def excluded(instance: Instance, seconds: float) -> bool:
+    """Return whether some prices show that no policy is done by then."""
+    if (instance.ends_s.min(axis=1) > seconds).any():
+        return True
+    free = Instance(instance.run_s, instance.wait_s, np.zeros_like(instance.cost), instance.capacities)
+    prices = 1 / np.median(instance.run_s, axis=0)
+    for step in range(ASCENTS):
+        value, slope = least_cost(free, seconds, prices)
+        if value > 1e-9 * len(instance.run_s):
+            return True
+        prices = ascended(prices, slope, instance, seconds, 0.5 / (1 + step / 10))
+    return False
+
+
+def ascended(prices: Floats, slope: Floats, instance: Instance, seconds: float, length: float) -> Floats:
+    """Return prices that are higher where there is too much to do, by a factor."""
+    room = np.array([max(1.0, capacity.until(seconds)) for capacity in instance.capacities])
+    return np.asarray(prices * np.exp(length * np.clip(slope / room, -1, 1)))
+
+
+def bound_s(instance: Instance) -> float:
+    """Return a time that no policy beats."""
+    low, high = 0.0, 3600 * HORIZON_H
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if excluded(instance, middle) else (low, middle)
+    return low
+
+
+def bound_with_money_s(instance: Instance, seconds_per_currency: float) -> float:
+    """Return a sum of time and money, counted in seconds, that no policy beats."""
+    soonest = bound_s(instance)
+    if not seconds_per_currency:
+        return soonest
+    cheapest = float(instance.cost.min(axis=1).sum())
+    steps = np.geomspace(soonest, 3600 * HORIZON_H, GRID)
+    sums = [
+        begin + seconds_per_currency * max(cheapest, dearest(instance, end)) for begin, end in zip(steps, steps[1:])
+    ]
+    return min(sums)
+
+
+def dearest(instance: Instance, seconds: float) -> float:
+    """Return the largest D that was found: money that a policy which is done by then has to pay at least."""
+    typical = float(np.median(instance.cost.max(axis=1) / instance.run_s.max(axis=1)))
+    prices, most = np.full(instance.run_s.shape[1], max(1e-12, typical)), 0.0
+    for step in range(ASCENTS):
+        value, slope = least_cost(instance, seconds, prices)
+        most = max(most, value)
+        prices = ascended(prices, slope, instance, seconds, 0.5 / (1 + step / 10))
+    return most

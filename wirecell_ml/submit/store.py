@@ -1,0 +1,343 @@
+"""Object stores as mailboxes: ``site.mailbox: s3://bucket/folder``; file:///folder is the same in a folder.
+
+STUDY-ID/code/DIGEST.tar.gz             the code of the study, once
+STUDY-ID/jobs/BATCH.tar.gz              the parcel of a batch
+STUDY-ID/letters/TOKEN/1.json           the newest letter of each start of an attempt
+STUDY-ID/files/TOKEN/1.tar.gz           the small files of a run that has ended
+STUDY-ID/units/000007/mark.json         fence and stop mark, from the driver
+STUDY-ID/units/000007/result.json       the one result: it is created, never written over
+STUDY-ID/units/000007/starts/TOKEN/1    a number that a start has taken
+STUDY-ID/units/000007/saved/1-1.tar.gz  run directory with a checkpoint, of attempt 1, start 1
+"""
+
+import json
+import os
+import re
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from wirecell_ml.errors import SubmitError
+from wirecell_ml.submit import carrier, mailbox
+from wirecell_ml.submit.backend import Expired, Unavailable
+from wirecell_ml.submit.carrier import News
+from wirecell_ml.submit.job import Batch, Job
+from wirecell_ml.submit.letters import Distrusted, check_sender, deliver, read_json, read_letter, refuse
+from wirecell_ml.submit.mailbox import CHECKPOINT, LARGEST_BYTES, UnitBox, trusted_result, whole
+from wirecell_ml.submit.objects import Away, Forbidden, Stale, Stored, open_objects
+from wirecell_ml.submit.parcel import (
+    LARGEST_FILES,
+    LARGEST_PARCEL,
+    MOST_FILES,
+    MOST_KEPT,
+    Entry,
+    code_of,
+    digest,
+    files_of,
+    is_kept,
+    open_parcel,
+    pack,
+    pack_code,
+    pack_files,
+    unpack,
+)
+from wirecell_ml.submit.post import Address
+from wirecell_ml.submit.site import Site
+
+LETTER = re.compile(r"([a-zA-Z0-9-]+)/letters/([a-z0-9-]{1,52})/([1-9][0-9]{0,8})\.json")
+SAVED = re.compile(r".*/saved/([1-9][0-9]{0,8})-([1-9][0-9]{0,8})\.tar\.gz")
+IDENTITY = ".mailbox"  # file in the folder of a study: what its folder in the store is called
+LARGEST_SAVED = 50_000_000_000  # bytes of a run directory that is kept for the next attempt
+KEPT_SAVED = 2  # run directories of a unit, so that a damaged one is not the only one
+
+
+class Store:
+    """Driver's end."""
+
+    def __init__(self, site: Site) -> None:
+        assert site.mailbox
+        self.site, self.address = site, site.mailbox.rstrip("/")
+        self.objects = open_objects(self.address, site.environment)
+        self.seen: dict[str, Stored] = {}  # letters that have been read
+        self.code: dict[Path, str] = {}  # code that has been brought there → its digest
+
+    def check(self) -> None:
+        """Raise SubmitError where we may not write or read, Unavailable where nobody knows."""
+        name = f"check-{secrets.token_hex(8)}"
+        with self.talking():
+            try:
+                self.objects.write({name: b"check"})
+                self.objects.find(name)
+                self.objects.remove([name])
+            except FileNotFoundError as error:
+                raise SubmitError(f"site.mailbox={self.address}: no such bucket. Create it, or correct it") from error
+            except Forbidden as error:
+                if isinstance(error, Stale):
+                    raise
+                raise SubmitError(f"site.mailbox={self.address}: {error}. Name a login that may write there") from error
+
+    def pack(self, batch: Batch, addresses: Sequence[Address]) -> Batch:
+        """Bring code, parcel and marks to the store; return the batch with commands that fetch them."""
+        study = self.study(batch.folder.parent)
+        with self.talking():
+            code = self.bring_code(study, batch)
+            marks = {mark_name(study, one): mark_of(one) for one in addresses if one.attempt > 1}
+            parcel = f"{study}/jobs/{batch.name}.tar.gz"
+            self.objects.write(marks | {parcel: pack(batch, addresses, with_code=False, code=code)})
+        start = (self.site.python or sys.executable, "-P", "-m", carrier.__name__, f"{self.address}/{parcel}")
+        return replace(batch, jobs=tuple(Job(job.token, (*start, job.token)) for job in batch.jobs))
+
+    def bring_code(self, study: str, batch: Batch) -> str | None:
+        """Bring the code of a batch to the store, once; return its digest."""
+        folder = code_of(batch)
+        if folder is None:
+            return None
+        if folder in self.code:
+            return self.code[folder]
+        text = pack_code(folder)
+        name = f"{study}/code/{digest(text)}.tar.gz"
+        if name not in self.objects.find(f"{study}/code"):
+            self.objects.write({name: text})
+        self.code[folder] = digest(text)
+        return self.code[folder]
+
+    def collect(self, addresses: Mapping[str, Address]) -> None:
+        """Bring new letters into the boxes here, and with the last one of a run its files."""
+        if not addresses:
+            return
+        study = self.study(next(iter(addresses.values())).box.folder.parents[1])
+        with self.talking():
+            found = self.objects.find(f"{study}/letters")
+            news = {name: one for name, one in found.items() if self.is_news(name, one, study, addresses)}
+            texts = self.objects.read([name for name, stored in news.items() if stored.size <= LARGEST_BYTES])
+            done = []
+            for name, stored in news.items():
+                token, start = address_of(name)
+                if self.take_in(f"{study}/files/{token}", start, token, addresses[token], texts.get(name)):
+                    done.append(name)
+                self.seen[name] = stored
+            self.objects.remove(done)
+
+    def is_news(self, name: str, stored: Stored, study: str, addresses: Mapping[str, Address]) -> bool:
+        """Return whether a name is that of a letter that was asked for and has not been read."""
+        match = LETTER.fullmatch(name)
+        wanted = match and match[1] == study and match[2] in addresses
+        return bool(wanted) and self.seen.get(name) != stored
+
+    def take_in(self, files: str, start: int, token: str, address: Address, text: bytes | None) -> bool:
+        """Take in a letter, its run's files before it if it is the last one of its start; return whether it is."""
+        try:
+            if text is None:
+                raise Distrusted("it is too large, or nothing that can be read")
+            letter = read_letter(text)
+            check_sender(letter, token, address)
+            if letter.run != start:
+                raise Distrusted("it speaks for another start")
+            last = letter.result is not None or letter.note is not None
+            if last:
+                self.bring_files(files, start, token, address)
+            deliver(letter, token, address)
+        except Distrusted as error:
+            refuse(token, str(error))
+            return False
+        return last
+
+    def bring_files(self, folder: str, start: int, token: str, address: Address) -> None:
+        """Bring the files of a run to its folder here; an archive that is not to be trusted is left where it is."""
+        name = f"{folder}/{start}.tar.gz"
+        stored = self.objects.find(folder).get(name)
+        if stored is None:
+            return
+        run = address.box.attempt(address.attempt) / f"run-{start}"
+        with tempfile.TemporaryDirectory() as here:
+            archive = Path(here) / "files.tar.gz"
+            try:
+                if stored.size > LARGEST_FILES:
+                    raise Distrusted("the archive of its files is too large")
+                self.objects.download(name, archive)
+                with archive.open("rb") as stream:
+                    unpack(stream, run, is_kept, LARGEST_FILES, MOST_KEPT)
+            except Distrusted as error:
+                refuse(token, f"its files: {error}")
+                return
+        self.objects.remove([name])
+
+    def tell(self, token: str, address: Address) -> None:  # noqa: ARG002
+        """Let every worker of the unit see fence, stop mark and result as they are here."""
+        study = self.study(address.box.folder.parents[1])
+        with self.talking():
+            self.objects.write({mark_name(study, address): mark_of(address)})
+
+    def study(self, folder: Path) -> str:
+        """Return the name of the folder of a study in the store, which no other study has."""
+        path = folder / IDENTITY
+        with suppress(FileNotFoundError):
+            return path.read_text()
+        name = re.sub(r"[^a-zA-Z0-9-]+", "-", folder.name).strip("-")
+        mailbox.replace(path, f"{name}-{secrets.token_hex(8)}")
+        return path.read_text()
+
+    @contextmanager
+    def talking(self) -> Iterator[None]:
+        """Raise Unavailable, or Expired, where the store does not do what it was asked for."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise Unavailable(f"{self.address}: no such bucket or folder") from error
+        except Forbidden as error:
+            raise Expired(f"{self.address}: {error}") from error
+        except Away as error:
+            raise Unavailable(f"{self.address}: {error}") from error
+
+
+def address_of(name: str) -> tuple[str, int]:
+    """Return token and start of a letter's name."""
+    match = LETTER.fullmatch(name)
+    assert match
+    return match[2], int(match[3])
+
+
+def mark_name(study: str, address: Address) -> str:
+    """Return the name of the mark of a unit."""
+    return f"{study}/units/{address.box.folder.name}/mark.json"
+
+
+def mark_of(address: Address) -> bytes:
+    """Return what the workers of a unit are told."""
+    box = address.box
+    return json.dumps({"fence": box.fence, "stop": box.stopped(), "result": box.result()}).encode()
+
+
+class StoreCourier:
+    """Worker's end, of the attempt that a parcel has an entry for."""
+
+    def __init__(self, address: str, entry: Entry) -> None:
+        self.entry = entry
+        self.objects = open_objects(address.rsplit("/", 2)[0], os.environ)
+        self.unit = f"units/{entry.unit}"
+        self.start = 0
+        self.read: dict[str, tuple[Stored, dict[str, Any]]] = {}  # what does not change is read once
+
+    def claim(self) -> int:
+        """Take the next number among the starts of the attempt."""
+        start = newest(self.objects.find(self.starts), self.starts) + 1
+        while not self.objects.create(f"{self.starts}/{start}", b""):
+            start += 1
+        self.start = start
+        return start
+
+    @property
+    def starts(self) -> str:
+        """Folder of the numbers that are taken."""
+        return f"{self.unit}/starts/{self.entry.token}"
+
+    def receive(self) -> News:
+        """Look at everything there is about the unit."""
+        found = self.objects.find(self.unit)
+        mark = self.held(f"{self.unit}/mark.json", found) or {}
+        result = self.held(f"{self.unit}/result.json", found) or mark.get("result")
+        return News(
+            fence=int(mark.get("fence", 0)),
+            stop=mark.get("stop"),
+            start=newest(found, self.starts),
+            result=trusted_result(result) if result else None,
+        )
+
+    def held(self, name: str, found: Mapping[str, Stored]) -> dict[str, Any] | None:
+        """Return the JSON object of a name, read again where it has changed; None where there is none."""
+        stored = found.get(name)
+        if stored is None:
+            return None
+        if self.read.get(name, (None, {}))[0] != stored:
+            text = self.objects.read([name]).get(name)
+            self.read[name] = stored, small_object(text or b"{}")
+        return self.read[name][1]
+
+    def send(self, text: bytes) -> None:
+        """Put a letter in the place of the one before."""
+        self.objects.write({f"letters/{self.entry.token}/{self.start}.json": text})
+
+    def commit(self, result: dict[str, Any]) -> bool:
+        """Create the result; the store decides who was first."""
+        name = f"{self.unit}/result.json"
+        if self.objects.create(name, json.dumps(result).encode()):
+            return True
+        there = small_object(self.objects.read([name]).get(name, b"{}"))
+        return there == result  # whose first answer was lost
+
+    def save(self, run: Path, attempt: int, start: int) -> None:
+        """Keep a run directory, and of the unit's earlier ones the newest."""
+        folder = f"{self.unit}/saved"
+        with tempfile.TemporaryDirectory(dir=run.parent) as here:
+            archive = Path(here) / "run.tar.gz"
+            pack_files(run, files_of(run), archive)
+            self.objects.upload(archive, f"{folder}/{attempt}-{start}.tar.gz")
+        self.objects.remove(saved_in(self.objects.find(folder))[KEPT_SAVED:])
+
+    def saved(self, box: UnitBox) -> None:
+        """Bring the newest run directory whose checkpoint is whole."""
+        for name in saved_in(self.objects.find(f"{self.unit}/saved")):
+            match = SAVED.fullmatch(name)
+            assert match
+            run = box.attempt(int(match[1])) / f"run-{match[2]}"
+            if self.bring(name, run):
+                return
+
+    def bring(self, name: str, run: Path) -> bool:
+        """Bring a run directory to its place; return whether its checkpoint is whole."""
+        with tempfile.TemporaryDirectory(dir=run.parents[1]) as here:
+            archive = Path(here) / "run.tar.gz"
+            self.objects.download(name, archive)
+            try:
+                with archive.open("rb") as stream:
+                    unpack(stream, run, lambda _: True, LARGEST_SAVED, MOST_FILES)
+            except Distrusted as error:
+                carrier.complain(error)
+                return False
+        return whole(run / CHECKPOINT)
+
+    def deliver(self, files: Path, start: int) -> None:
+        """Put the files of a run where the driver looks for them."""
+        self.objects.upload(files, f"files/{self.entry.token}/{start}.tar.gz")
+
+
+def newest(found: Mapping[str, Stored], folder: str) -> int:
+    """Return the largest number that is a name in a folder, 0 where there is none."""
+    names = [name.removeprefix(f"{folder}/") for name in found if name.startswith(f"{folder}/")]
+    return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
+def saved_in(found: Mapping[str, Stored]) -> list[str]:
+    """Return the names of the run directories that are kept, the newest first."""
+    numbers = {name: (int(match[1]), int(match[2])) for name in found if (match := SAVED.fullmatch(name))}
+    return sorted(numbers, key=lambda name: numbers[name], reverse=True)
+
+
+def small_object(text: bytes) -> dict[str, Any]:
+    """Return a JSON object, {} for anything else."""
+    try:
+        held = read_json(text)
+    except Distrusted:
+        return {}
+    return held if isinstance(held, dict) else {}
+
+
+def fetch_parcel(address: str, token: str, scratch: Path) -> Entry:
+    """Open a parcel of a store in a scratch folder, and the code that it names; raises Distrusted, OSError."""
+    root, folder, name = address.rsplit("/", 2)
+    objects = open_objects(root, os.environ)
+    objects.download(f"{folder}/{name}", scratch / "parcel.tar.gz")
+    entry = open_parcel(scratch / "parcel.tar.gz", token, scratch)
+    if entry.code:
+        path = scratch / "code.tar.gz"
+        objects.download(f"code/{entry.code}.tar.gz", path)
+        if digest(path.read_bytes()) != entry.code:
+            raise Distrusted("its code is not what it names")
+        with path.open("rb") as stream:
+            unpack(stream, scratch, lambda name: name.startswith("code/"), LARGEST_PARCEL, MOST_FILES)
+    return entry
