@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.sweeping import PROGRAMS, wait_for
+from tests.sweeping import PROGRAMS
 from wirecell_ml.paths import PACKAGE
 from wirecell_ml.submit.job import Batch, Resources
 from wirecell_ml.submit.mailbox import UnitBox
+from wirecell_ml.submit.objects import Objects, open_objects
 from wirecell_ml.submit.post import Address, make_post
 from wirecell_ml.submit.site import Site
 from wirecell_ml.submit.unit import __name__ as RUNNER
@@ -74,6 +75,16 @@ class Elsewhere:
         self.workers.append(worker)
         return worker
 
+    def tell(self) -> None:
+        """Let the workers see fence and stop mark."""
+        for token, address in self.addresses.items():
+            self.post.tell(token, address)
+
+    def objects(self) -> Objects:
+        """Return what is in the store."""
+        assert self.site.mailbox
+        return open_objects(self.site.mailbox, self.site.environment)
+
     def collect(self) -> None:
         """Bring in what has come."""
         self.post.collect(self.addresses)
@@ -95,3 +106,8 @@ class Elsewhere:
         for worker in self.workers:
             worker.kill()
             worker.wait()
+
+
+def worker_log(elsewhere: Elsewhere, number: int) -> Path:
+    """Return what a worker has printed."""
+    return elsewhere.folder / f"machine-{number}" / "worker.log"

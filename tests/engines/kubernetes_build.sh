@@ -11,7 +11,8 @@ main() {
     ! built || return 0
     mkdir -p "$folder"
     [[ -x $go ]] || install_go
-    [[ -d $folder/source/cmd ]] || fetch_source
+    fetch_source
+    renew_reflection
     compile
     rm -rf "$folder/source" "$folder/gopath" "$folder/gocache" "$folder/apt"
     echo "$version" >"$folder/bin/version"
@@ -35,9 +36,18 @@ fetch_source() {
         -o "Dir::Cache::srcpkgcache=" -o "Dir::Cache::pkgcache=" -o APT::Sandbox::User=root)
     apt-get "${options[@]}" update -qq
     (cd "$apt" && apt-get "${options[@]}" source -qq --download-only "kubernetes=$version")
-    rm -rf "$folder/source"
+    rm -rf "$folder/source" "$folder/unpacked"
     dpkg-source --no-check -x "$apt"/kubernetes_*.dsc "$folder/unpacked" >/dev/null
     mv "$folder/unpacked" "$folder/source"
+}
+
+# Replace a package that looks into the Go runtime: what Kubernetes 1.20 brings doesn't know this one, and crashes.
+renew_reflection() {
+    local package=github.com/modern-go/reflect2
+    (cd "$folder/apt" && apt-get -o APT::Sandbox::User=root download -qq golang-github-modern-go-reflect2-dev)
+    dpkg -x "$folder"/apt/golang-github-modern-go-reflect2-dev_*.deb "$folder/apt/reflect2"
+    rm -rf "$folder/source/vendor/$package"
+    cp -r "$folder/apt/reflect2/usr/share/gocode/src/$package" "$folder/source/vendor/$package"
 }
 
 # Compile as a package of an old-style GOPATH, because the vendored modules don't agree with this compiler's module mode.
@@ -49,7 +59,7 @@ compile() {
     cd "$tree"
     write_openapi
     for name in "${daemons[@]}"; do
-        nice "$go" build -o "$folder/bin/$name" \
+        nice "$go" build -o "$folder/bin/$name" -trimpath -tags "providerless dockerless" \
             -ldflags "-s -w -X $stamp.gitVersion=v1.20.2 -X $stamp.gitMajor=1 -X $stamp.gitMinor=20" "k8s.io/kubernetes/cmd/$name"
     done
 }

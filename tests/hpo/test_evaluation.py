@@ -85,7 +85,7 @@ def test_it_goes_on_from_its_checkpoint_after_a_signal() -> None:
 
 def test_another_point_does_not_find_the_result_of_the_one_before() -> None:
     first = evaluated(*DUMMY)
-    Path("input.json").write_text(json.dumps({RATE: 1e-3}))
+    Path("input.json").write_text(json.dumps({RATE: 3e-3}))
     assert evaluated(*DUMMY) != first
     Path("input.json").write_text(json.dumps({RATE: 1e-2}))
     assert evaluated(*DUMMY, DUMMY_EXIT="3") == first, "a result is never made twice"
@@ -170,7 +170,7 @@ def test_phpo_passes_our_commands_and_our_space_on_as_they_are(folder: Path) -> 
         "import json, os, sys; os.chdir(sys.argv.pop(1)); from pandaclient import PhpoScript; words = sys.argv[1:]; "
         "print(json.dumps(PhpoScript.main(get_taskparams=True, ext_args=words, dry_mode=True)))"
     )
-    task = json.loads(running_server().run(program, str(folder), *words).splitlines()[-1])
+    task = json.loads(running_server().run(program, str(folder), *words, PANDA_BEHIND_REAL_LB="1").splitlines()[-1])
     request = task["hpoRequestData"]
     assert request["arguments"] == steering
     assert request["opt_space"] == json.loads(Path("space.json").read_text())

@@ -1,6 +1,8 @@
 """The backend of PanDA keeps the promises, on the stand-in of panda_standin.py, or on a real server.
 
-make test-panda PANDA_URL=https://HOST:PORT PANDA_AUTH_VO=VO PANDA_QUEUE=QUEUE      whose workers see the folder of the tests
+  make test-panda PANDA_URL=https://HOST:PORT PANDA_AUTH_VO=VO PANDA_QUEUE=QUEUE PANDA_WORKING_GROUP=GROUP
+
+Its workers must see the folder of the tests.
 """
 
 import json
@@ -71,8 +73,12 @@ def site_of(standin: Standin) -> Site:
 
 def real_site() -> Site:
     """Return the server that the environment names, as panda-client is told it, as a site."""
-    names = {"vo": "PANDA_AUTH_VO", "queue": "PANDA_QUEUE", "working_group": "PANDA_WORKING_GROUP"}
-    panda = PandaSettings(url=REAL, **{name: os.environ[variable] for name, variable in names.items()})
+    panda = PandaSettings(
+        url=REAL,
+        vo=os.environ["PANDA_AUTH_VO"],
+        queue=os.environ["PANDA_QUEUE"],
+        working_group=os.environ["PANDA_WORKING_GROUP"],
+    )
     return Site(name="grid", kind="panda", python=sys.executable, panda=panda)
 
 
@@ -301,10 +307,12 @@ def test_the_outlook_is_what_waits_over_what_runs(idle: Standin, tmp_path: Path)
     assert backend.outlook(SMALL) == 60 * SMALL.minutes * 4 / 2
 
 
-def test_nothing_is_refused_that_only_the_server_could_not_do(idle: Standin, tmp_path: Path) -> None:
-    idle.panda.submit = lambda _: (4, "failed to register task")  # type: ignore[method-assign]
+def test_nothing_is_refused_that_only_the_server_could_not_do(
+    idle: Standin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idle.panda, "submit", lambda _: (4, "failed to register task"))
     with pytest.raises(Unavailable, match="failed to register task"):
         make_backend(site_of(idle)).submit(batch_of(tmp_path, [["true"]]))
-    idle.panda.submit = lambda _: (11, "failed to find parent")  # type: ignore[method-assign]
+    monkeypatch.setattr(idle.panda, "submit", lambda _: (11, "failed to find parent"))
     with pytest.raises(Refused, match="failed to find parent"):
         make_backend(site_of(idle)).submit(batch_of(tmp_path, [["true"]]))

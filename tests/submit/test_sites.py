@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra.errors import ConfigCompositionException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 import wirecell_ml.hpo.settings  # noqa: F401  (registers the types of the settings)
 from wirecell_ml.composing import compose, configs
@@ -17,8 +17,9 @@ from wirecell_ml.submit.ordering import read_site
 from wirecell_ml.submit.site import Site
 
 FILES = sorted((shipped("configs") / "site").glob("*.yaml"))
-TEMPLATE = "slurm"
-FILLED_IN = ("site.name=mine",)
+TEMPLATES = ("aws", "htcondor", "kubernetes", "panda", "pbs", "slurm")  # to copy: ??? is what a user fills in
+BLOCKS = {"aws", "htcondor", "kubernetes", "panda"}  # settings of one kind of site
+FILLED_IN = {"panda.url": "https://panda.example.org:443", "container.image": "registry/image@sha256:" + 64 * "0"}
 
 
 def site_of(*overrides: str, folder: Path | None = None) -> DictConfig:
@@ -31,10 +32,15 @@ def site_of(*overrides: str, folder: Path | None = None) -> DictConfig:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_site_is_valid(path: Path) -> None:
-    filled_in = FILLED_IN if path.stem == TEMPLATE else ()
-    site = read_site(site_of(f"site={path.stem}", *filled_in))
-    assert site.name == (path.stem if path.stem != TEMPLATE else "mine")
+    site = read_site(site_of(f"site={path.stem}", *filled_in(path)))
+    assert site.name == (path.stem if path.stem not in TEMPLATES else "mine")
     assert make_backend(site).room(site.resources, 0) >= 0
+
+
+def filled_in(path: Path) -> list[str]:
+    """Return a value for everything that a template leaves open."""
+    open_settings = OmegaConf.missing_keys(OmegaConf.load(path))
+    return [f"site.{name}={FILLED_IN.get(name, 'mine')}" for name in open_settings]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -42,15 +48,19 @@ def test_every_site_says_what_it_is_before_anything_else(path: Path) -> None:
     assert path.read_text().startswith("# ")
 
 
-def test_the_template_names_what_must_be_filled_in() -> None:
-    with pytest.raises(ConfigError) as caught:
-        read_site(site_of(f"site={TEMPLATE}"))
-    assert str(caught.value) == "site: no value for site.name. docs/sites.md says what belongs there"
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_template_names_what_must_be_filled_in(template: str) -> None:
+    with pytest.raises(ConfigError, match=r"site: no value for (\S+, )*site\.name"):
+        read_site(site_of(f"site={template}"))
 
 
-def test_the_template_shows_every_setting_of_a_site() -> None:
-    shown = yaml.safe_load((shipped("configs") / "site" / f"{TEMPLATE}.yaml").read_text())
-    assert set(shown) == {field.name for field in fields(Site)}
+def test_the_templates_show_every_setting_of_a_site() -> None:
+    shown = {name: set(yaml.safe_load((shipped("configs") / "site" / f"{name}.yaml").read_text())) for name in TEMPLATES}
+    everything = {field.name for field in fields(Site)}
+    assert shown["slurm"] == everything - BLOCKS
+    assert set().union(*shown.values()) == everything
+    for name, settings in shown.items():
+        assert settings & BLOCKS == {name} & BLOCKS, f"{name}.yaml has the settings of another kind"
 
 
 def test_a_setting_that_no_site_has_is_refused() -> None:

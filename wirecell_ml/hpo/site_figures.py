@@ -23,27 +23,27 @@ TALLEST_IN = 9.0
 
 
 def sites(folder: Path, name: str, study: StudySummary) -> None:
-    """Draw when the jobs of each site waited and ran, in the colour of their ends; hours from the first submission."""
+    """Draw when the jobs of each site waited and ran, in the colour of their ends."""
     stays = [stay for trial in study.trials for stay in trial.stays]
+    began = min((stay.submitted for stay in stays), default=study.ended)
+    unit, seconds = unit_of(study.ended - began)
     rows = {site: lanes(stay for stay in stays if stay.site == site) for site in study.sites}
-    number = sum(len(of_site) for of_site in rows.values()) + len(rows)
+    number = sum(len(of_site) + 1 for of_site in rows.values())
     with drawn(folder, name, min(TALLEST_IN, 1.8 + 0.16 * number)) as figure:
-        axes = figure.subplots()
-        began, height = min((stay.submitted for stay in stays), default=0.0), 0
-        ticks = []
+        axes, middles, top = figure.subplots(), [], 0
         for of_site in rows.values():
-            ticks.append(height + (len(of_site) - 1) / 2)
-            for row, lane in enumerate(of_site, height):
+            for row, lane in enumerate(of_site, top):
                 for stay in lane:
-                    axes.broken_barh(*bars(stay, began, study.ended), color=colors(stay), yrange=(row - 0.4, 0.8))
-            height += len(of_site) + 1
-        axes.set_yticks(ticks, [shortened(site) for site in rows])
+                    parts = bars(stay, began, study.ended, seconds)
+                    axes.broken_barh(parts, (row - 0.4, 0.8), color=[WAITED, end_of(stay)[0]])
+            middles.append(top + (len(of_site) - 1) / 2)
+            top += len(of_site) + 1
+        axes.set_yticks(middles, [shortened(site) for site in rows])
         axes.invert_yaxis()
-        axes.set_xlabel("hours since the first submission")
-        used = {"waited": WAITED} | {word: color for color, word in (end_of(stay) for stay in stays)}
-        figure.legend(
-            handles=[Patch(color=c, label=word) for word, c in used.items()], loc="outside lower center", ncols=5
-        )
+        axes.set_xlabel(f"{unit} since the first submission")
+        known = {"waited": WAITED} | {word: color for color, word in map(end_of, stays)}
+        handles = [Patch(color=color, label=word) for word, color in known.items()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=5)
 
 
 def lanes(stays: Iterable[Stay]) -> list[list[Stay]]:
@@ -58,16 +58,18 @@ def lanes(stays: Iterable[Stay]) -> list[list[Stay]]:
     return rows or [[]]
 
 
-def bars(stay: Stay, began: float, now: float) -> tuple[list[tuple[float, float]]]:
-    """Return begin and length, in hours, of the time that a job waited and of that in which it ran."""
+def unit_of(length_s: float) -> tuple[str, int]:
+    """Return the unit that suits so long a time, and its seconds."""
+    if length_s < 300:
+        return "seconds", 1
+    return ("minutes", 60) if length_s < 4 * 3600 else ("hours", 3600)
+
+
+def bars(stay: Stay, began: float, now: float, seconds: int) -> list[tuple[float, float]]:
+    """Return begin and length, in units of ``seconds``, of the time that a job waited and of that in which it ran."""
     ended = stay.ended or now
     started = min(stay.started or ended, ended)
-    return ([((a - began) / 3600, (b - a) / 3600) for a, b in ((stay.submitted, started), (started, ended))],)
-
-
-def colors(stay: Stay) -> list[str]:
-    """Return the colours of the two bars of a job."""
-    return [WAITED, end_of(stay)[0]]
+    return [((a - began) / seconds, (b - a) / seconds) for a, b in ((stay.submitted, started), (started, ended))]
 
 
 def end_of(stay: Stay) -> tuple[str, str]:

@@ -41,6 +41,9 @@ def lately(folder: Path) -> list[Attempt]:
 
 
 def read_profiles(sites: Iterable[str]) -> dict[str, Profile]:
-    """Return the profiles of the sites that were calibrated."""
+    """Return the profiles of sites, nothing unless all were calibrated with the same model: speeds are compared."""
     paths = {name: (PROFILES / f"{name}.yaml").expanduser() for name in sites}
-    return {name: read_profile(path) for name, path in paths.items() if path.exists()}
+    if not all(path.exists() for path in paths.values()):
+        return {}
+    profiles = {name: read_profile(path) for name, path in paths.items()}
+    return profiles if len({profile.model for profile in profiles.values()}) == 1 else {}

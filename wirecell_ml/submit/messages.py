@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import secrets
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,10 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from wirecell_ml.errors import ConfigError, SubmitError
+from wirecell_ml.submit import carrier
 from wirecell_ml.submit.backend import Unavailable
 from wirecell_ml.submit.carrier import News
 from wirecell_ml.submit.idds import Service
-from wirecell_ml.submit.job import Batch
+from wirecell_ml.submit.job import Batch, Job
 from wirecell_ml.submit.letters import Distrusted, accept
 from wirecell_ml.submit.mailbox import UnitBox
 from wirecell_ml.submit.parcel import Entry, digest, open_parcel, pack
@@ -47,7 +49,7 @@ class Messages:
 
     def __init__(self, site: Site) -> None:
         assert site.mailbox
-        self.mailbox, self.python = site.mailbox, site.python
+        self.address, self.python = site.mailbox.rstrip("/"), site.python or sys.executable
         self.service = Service(site.mailbox, os.environ | site.environment)
         self.silence_minutes = int(site.policy.lease_s / 60) + 1
         self.read: dict[str, int] = {}  # batch → minute before which all its letters are here
@@ -58,16 +60,15 @@ class Messages:
         try:
             self.service.ask("GET", ["ping"])
         except ConfigError as error:
-            raise SubmitError(f"site.mailbox={self.mailbox}: {error}") from error
+            raise SubmitError(f"site.mailbox={self.address}: {error}") from error
 
     def pack(self, batch: Batch, addresses: Sequence[Address]) -> Batch:
         """Leave the parcel of a batch with the service; return the batch whose jobs fetch it from there."""
         parcel = pack(batch, addresses)
         name = f"{digest(parcel)}.tar.gz"
         self.service.ask("POST", ["cacher", name], parcel)
-        python = self.python or "python3"
-        carrier = (python, "-P", "-m", "wirecell_ml.submit.carrier", f"{self.mailbox.rstrip('/')}{CACHER}{name}")
-        return replace(batch, jobs=tuple(replace(job, command=(*carrier, job.token)) for job in batch.jobs))
+        start = (self.python, "-P", "-m", carrier.__name__, f"{self.address}{CACHER}{name}")
+        return replace(batch, jobs=tuple(Job(job.token, (*start, job.token)) for job in batch.jobs))
 
     def collect(self, addresses: Mapping[str, Address]) -> None:
         """Bring the letters of these attempts into their boxes."""

@@ -19,6 +19,7 @@ from wirecell_ml.errors import ConfigError, RunError, SubmitError, suggest
 from wirecell_ml.schema import checked
 from wirecell_ml.submit.arguments import Arguments
 from wirecell_ml.submit.backend import Refused, Unavailable, make_backend
+from wirecell_ml.submit.post import make_post
 from wirecell_ml.submit.payload import code_files, digest, modules_of, snapshot
 from wirecell_ml.submit.site import Site, check_site
 from wirecell_ml.submit.study import Study, TrainingWork, open_study
@@ -123,6 +124,7 @@ def check_places(sites: Sequence[Site]) -> None:
     for site in sites:
         try:
             make_backend(site).check(site.resources)
+            make_post(site).check()
         except (Unavailable, Refused) as error:
             silent[site.name] = f"site {site.name} does not answer"
             log.warning("%s: %s", silent[site.name], error)

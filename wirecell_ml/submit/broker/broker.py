@@ -159,7 +159,7 @@ class Round:
         for position, one in reversed(list(enumerate(ours))):
             stays_s = here.done_s(position, self.now - one.submitted)
             others = [view for view in self.open if view is not here and view.name not in one.barred | one.avoid]
-            others = [view for view in others if view.sent < view.place.room and not view.health.on_trial]
+            others = [view for view in others if self.has_room(view)]
             best = min(others, key=lambda view: (view.done_s(view.ahead), view.name), default=None)
             if best is None or best.done_s(best.ahead) > (1 - GAIN) * stays_s - 2 * here.place.site.policy.poll_s:
                 break

@@ -66,7 +66,7 @@ def carried(batch: Batch, site: Site) -> dict[str, str | None]:
     return {
         "should_transfer_files": "YES",
         "when_to_transfer_output": "ON_EXIT_OR_EVICT",
-        "transfer_input_files": plain(parcel_of(batch)) if has_parcel(batch) else None,
+        "transfer_input_files": parcel_of(batch).name if has_parcel(batch) else None,
         "transfer_output_files": "",  # no more than it prints: the unit writes home itself
         "container_image": site.container.image if site.container else None,
         "+WantIOProxy": "true",
