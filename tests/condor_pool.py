@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -108,6 +109,13 @@ class Pool:
         finally:
             process.send_signal(signal.SIGCONT)
             wait_for(self.answers)
+
+    def give_token(self, folder: Path, lifetime_s: int) -> None:
+        """Give the user a token in place of the one before."""
+        owner = pwd.getpwuid(1).pw_name if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+        told = ("-identity", f"{owner}@wirecell", "-lifetime", str(lifetime_s))
+        (folder / "token").write_text(self.ask("condor_token_create", *told))
+        (folder / "token").chmod(0o600)
 
     def order(self, folder: Path, name: str, *settings: str) -> Study:
         """Write a study of dummy units of one core that runs here."""

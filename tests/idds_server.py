@@ -36,8 +36,7 @@ class Server:
 
     def token(self, age_s: float = LONG_S) -> str:
         """Return a token of our issuer that ends in so many seconds."""
-        command = [self.python, ENGINES / "idds_app.py", "token", self.folder, str(age_s)]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return ask(str(self.python), str(ENGINES / "idds_app.py"), "token", str(self.folder), str(age_s)).strip()
 
     def environment(self, token_file: Path) -> dict[str, str]:
         """Return what lets a process speak with the server, its token in a file that is written here."""
@@ -51,10 +50,7 @@ class Server:
     def run(self, program: str, *words: str, **environment: str) -> str:
         """Return what a program prints that runs with the packages of iDDS."""
         known = {"IDDS_CONFIG": str(self.folder / "idds.cfg"), "HOME": str(self.folder)}
-        command = [self.python, "-c", program, *words]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False, env=known | environment)
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout
+        return ask(str(self.python), "-c", program, *words, **known, **environment)
 
     @contextmanager
     def down(self) -> Iterator[None]:
@@ -70,6 +66,13 @@ def running_server() -> Server:
     """Return the server, started unless it is up."""
     found = start_engine(NAME)
     return Server(found["WIRECELL_ML_IDDS"], Path(found["WIRECELL_ML_IDDS_FOLDER"]))
+
+
+def ask(*command: str, **environment: str) -> str:
+    """Return what a command prints."""
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
 
 
 def write_token(path: Path, token: str) -> None:

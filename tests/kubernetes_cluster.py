@@ -1,4 +1,4 @@
-"""A Kubernetes of the tests' own, and what can happen to it: daemons die and come back, pods are evicted, logins expire."""
+"""A Kubernetes of the tests' own, and what can happen to it: daemons die, pods are evicted, logins expire."""
 
 import base64
 import json
@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from kubernetes import client, config
 
 from tests.engine import start_engine, stop_engine
 from tests.sweeping import order, wait_for
@@ -35,7 +36,7 @@ ENDED = ("Succeeded", "Failed")
 
 
 def folders() -> list[str]:
-    """Return the folders of this machine that pods must see: programs, this project, its Python, and what tests write."""
+    """Return the folders that pods must see: this project, its Python, and what tests write."""
     wanted = [Path(sys.prefix), Path(sys.base_prefix), PACKAGE.parent, Path(tempfile.gettempdir())]
     return sorted({str(path.resolve()) for path in wanted if not path.resolve().is_relative_to("/usr")})
 
@@ -43,6 +44,11 @@ def folders() -> list[str]:
 def volumes() -> list[dict[str, str]]:
     """Return these folders as volumes of a site."""
     return [{"host": "/usr", "at": "/usr", "read_only": "true"}, *({"host": one, "at": one} for one in folders())]
+
+
+def as_setting(volume: dict[str, str]) -> str:
+    """Return a volume as a user would type it."""
+    return "{" + ",".join(f"{name}:'{value}'" for name, value in volume.items()) + "}"
 
 
 @dataclass(frozen=True)
@@ -54,20 +60,20 @@ class KubernetesCluster:
     @cached_property
     def client(self) -> Any:
         """The client of its administrator."""
-        from kubernetes import client, config
-
         configuration = client.Configuration()
-        config.load_kube_config(str(self.kubeconfig), client_configuration=configuration)
+        load: Any = config.load_kube_config
+        load(str(self.kubeconfig), client_configuration=configuration)
         return client.ApiClient(configuration)
 
     def ask(self, method: str, path: str, body: object = None, kind: str = "application/json") -> dict[str, Any]:
         """Return the answer to a request of its administrator."""
         headers = {"Content-Type": kind, "Accept": "application/json"}
-        answer = self.client.call_api(
-            path, method, header_params=headers, body=body, auth_settings=["BearerToken"], _preload_content=False
+        words = self.client.param_serialize(
+            method, path, header_params=headers, body=body, auth_settings=["BearerToken"]
         )
-        response = answer[0] if isinstance(answer, tuple) else answer
-        found: dict[str, Any] = json.loads(response.data)
+        response = self.client.call_api(*words)
+        assert response.status < 300, response.read()
+        found: dict[str, Any] = json.loads(response.read())
         return found
 
     def site(self, kubeconfig: Path | None = None, namespace: str = "default") -> Site:
@@ -85,7 +91,7 @@ class KubernetesCluster:
         """Write a study of dummy units of half the node that runs here."""
         own = (
             f"site.environment.KUBECONFIG='{kubeconfig or self.kubeconfig}'",
-            f"site.kubernetes.volumes={json.dumps(volumes())}".replace('"', "'").replace("': ", "':"),
+            f"site.kubernetes.volumes=[{','.join(as_setting(one) for one in volumes())}]",
             "site.resources.cores=1",
             f"site.signal_s={SIGNAL_S}",
             "site.policy.lease_s=20",  # a machine that has much else to do stops no heart for so long
@@ -169,8 +175,10 @@ class KubernetesCluster:
         held["exp"] = int(time.time() + seconds)
         signed = f"{head}.{encoded(json.dumps(held).encode())}"
         key = self.kubeconfig.parent / "accounts.key"
-        words = ["openssl", "dgst", "-sha256", "-sign", key]
-        return f"{signed}.{encoded(subprocess.run(words, input=signed.encode(), capture_output=True, check=True).stdout)}"
+        words = ["openssl", "dgst", "-sha256", "-sign", str(key)]
+        return (
+            f"{signed}.{encoded(subprocess.run(words, input=signed.encode(), capture_output=True, check=True).stdout)}"
+        )
 
     def write_login(self, path: Path, token: str) -> Path:
         """Write the kubeconfig of who has a token, and return its path."""
@@ -180,6 +188,12 @@ class KubernetesCluster:
         new.write_text(yaml.safe_dump(held))
         new.replace(path)
         return path
+
+    def name_image(self, name: str) -> None:
+        """Give the image that the node has another name."""
+        socket = str(self.kubeconfig.parent / "containerd.sock")
+        words = ["ctr", "--address", socket, "--namespace", "k8s.io", "images", "tag", IMAGE, name]
+        subprocess.run(words, capture_output=True, check=True)
 
     def forget(self) -> None:
         """Remove every job, as the cluster itself does after a week."""

@@ -72,16 +72,21 @@ def missing(why: str) -> None:
 def answers(address: str) -> bool:
     """Return whether a server answers there."""
     try:
-        urllib.request.urlopen(address, timeout=5).close()
+        ask("GET", address)
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False
     return True
 
 
+def ask(method: str, address: str) -> None:
+    """Send a request to the store."""
+    urllib.request.urlopen(urllib.request.Request(address, method=method), timeout=30).close()  # noqa: S310
+
+
 def make_bucket(address: str) -> str:
     """Make a bucket that nobody else uses, and return its name."""
     name = f"test-{secrets.token_hex(6)}"
-    urllib.request.urlopen(urllib.request.Request(f"{address}/{name}", method="PUT"), timeout=30).close()
+    ask("PUT", f"{address}/{name}")
     return name
 
 

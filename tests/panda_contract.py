@@ -30,7 +30,8 @@ ENDPOINTS = {
     "file_server/upload_cache_file": Endpoint("POST", {"file": tuple}),
     "task/submit": Endpoint("POST", {"task_parameters": dict, "parent_tid?": int}),
     "task/get_details": Endpoint("GET", {"task_id": int, "include_parameters?": bool, "include_status?": bool}),
-    "task/get_datasets_and_files": Endpoint("GET", {"task_id": int}),
+    "task/get_datasets_and_files": Endpoint("GET", {"task_id": int, "dataset_types?": tuple}),
+    "task/get_status": Endpoint("GET", {"task_id": int}),
     "task/get_tasks_detailed_info_since": Endpoint("GET", {"since?": str, "filters?": str, "n_tasks?": int}),
     "task/get_detailed_info": Endpoint("GET", {"task_id": int}),
     "task/get_job_descriptions": Endpoint("GET", {"task_id": int, "unsuccessful_only?": bool}),
@@ -74,7 +75,7 @@ def read(endpoint: str, method: str, values: Values) -> Values:
         raise Wrong(f"Argument error: missing {sorted(missing)}, unknown {sorted(set(values) - set(kinds))}")
     held = {name: cast(kinds[name], value) if method == "GET" else value for name, value in values.items()}
     for name, value in held.items():
-        if not isinstance(value, kinds[name]):
+        if not isinstance(value, kinds[name]) and not (value is None and f"{name}?" in known.fields):
             raise Wrong(f"Type error: '{name}' must be of type {kinds[name].__name__}, got {type(value).__name__}.")
     return held
 
@@ -83,6 +84,8 @@ def cast(kind: type, values: list[str]) -> Any:
     """Return a value of a query in its type."""
     if kind is list:
         return [int(value) for value in values]
+    if kind is tuple:
+        return tuple(values)
     return values[0].lower() in ("true", "1") if kind is bool else kind(values[0])
 
 

@@ -82,7 +82,7 @@ class Pilots:
             for job in (got or {}).get("jobs", ()):
                 slot = Slot(job["PandaID"])
                 self.slots.append(slot)
-                self.run(slot, job["jobPars"], node)
+                self.run(slot, job, node)
 
     def call(self, endpoint: str, values: dict[str, Any]) -> dict[str, Any] | None:
         """Return what the server answers a pilot, None where it has nothing for it."""
@@ -95,12 +95,13 @@ class Pilots:
             return held["data"] if held["success"] else None
         return None
 
-    def run(self, slot: Slot, words: str, node: str) -> None:
+    def run(self, slot: Slot, job: dict[str, Any], node: str) -> None:
         """Run a job to its end, and say how it ended."""
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
             log = self.folder / "logs" / f"{slot.number}.out"
             with log.open("ab") as output:
-                slot.process = begin(words, Path(scratch), output)
+                secrets = json.loads(job.get("secrets", "{}"))
+                slot.process = begin(job["jobPars"], secrets, Path(scratch), output)
             about = {"job_id": slot.number, "node": node, "pilot_id": f"{self.logs}/{log.name}|Stand-in|PR|3"}
             while alive(slot.process) and not slot.lost:
                 answer = self.call("update_job", about | {"job_status": "running"})
@@ -135,8 +136,8 @@ class Pilots:
         }
 
 
-def begin(words: str, scratch: Path, output: Any) -> subprocess.Popen[bytes]:
-    """Start a payload as runGen does."""
+def begin(words: str, secrets: dict[str, str], scratch: Path, output: Any) -> subprocess.Popen[bytes]:
+    """Start a payload as runGen does, for which the user's secrets are variables."""
     parser = argparse.ArgumentParser()
     for name in ("-j", "--sourceURL", "-r", "-a", "-p"):
         parser.add_argument(name, required=True)
@@ -146,9 +147,9 @@ def begin(words: str, scratch: Path, output: Any) -> subprocess.Popen[bytes]:
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         archive.extractall(scratch, filter="data")
     return subprocess.Popen(
-        ["bash", "-c", unquote(asked.p)],  # noqa: S607
+        ["sh", "-c", unquote(asked.p)],  # noqa: S607
         cwd=scratch / asked.r,
-        env={name: os.environ[name] for name in SEEN if name in os.environ},
+        env={name: os.environ[name] for name in SEEN if name in os.environ} | secrets,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,

@@ -120,6 +120,8 @@ class Panda:
         self.tasks: dict[int, Task] = {}
         self.jobs: dict[int, Job] = {}
         self.cache: dict[str, bytes] = {}
+        self.twice: list[Job] = []  # jobs that the next pilots get though others have them
+        self.secrets: dict[str, str] = {}  # that the user has left with the server
         self.faults = Faults()
         self.heartbeat_s = 3600.0  # a job from which nothing is heard for so long has failed
         self.jobs_at_once = 10_000  # that JEDI makes in one step
@@ -214,8 +216,10 @@ class Panda:
 
     def acquire(self, site: str, most: int, has_gpu: bool) -> list[Job]:
         """Return jobs for a pilot, which has them from now on."""
-        fits = [job for job in self.jobs.values() if job.status == "activated" and job.site == site]
+        activated = [job for job in self.jobs.values() if job.status == "activated"]
+        fits = [job for job in [*self.twice, *activated] if job.site == site]
         taken = [job for job in fits if has_gpu or not job.task.parameters["architecture"]][:most]
+        self.twice = [job for job in self.twice if job not in taken]
         for job in taken:
             job.status, job.beat, job.starts = "sent", time.time(), job.starts + 1
         return taken

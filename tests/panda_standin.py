@@ -50,7 +50,7 @@ class Standin:
     def dispatch_again(self, token: str) -> None:
         """Give a job that runs to another pilot, too."""
         with self.panda.lock:
-            self.job(token).status = "activated"
+            self.panda.twice.append(self.job(token))
 
     def call(self, endpoint: str, values: Values) -> Any:
         """Return what an endpoint answers: success, message, data."""
@@ -62,6 +62,7 @@ class Standin:
             "task/submit": self.submit,
             "task/get_details": self.details,
             "task/get_datasets_and_files": self.files,
+            "task/get_status": self.status,
             "task/get_tasks_detailed_info_since": self.find,
             "task/get_detailed_info": self.info,
             "task/get_job_descriptions": self.descriptions,
@@ -106,9 +107,13 @@ class Standin:
         numbers = [job.number for job in task.jobs.values()]
         return True, "", {"statistics": task.statistics(), "PandaID": numbers} | status
 
-    def files(self, task_id: int) -> Any:
+    def status(self, task_id: int) -> Any:
         task = self.panda.known(task_id)
-        if not task or not task.files:
+        return (True, "", task.status) if task else (False, "Task not found", None)
+
+    def files(self, task_id: int, dataset_types: tuple[str, ...] = ("input", "pseudo_input")) -> Any:
+        task = self.panda.known(task_id)
+        if not task or not task.files or "pseudo_input" not in dataset_types:
             return False, "No data found for the task", None
         files = [
             {"lfn": f"{index:06d}:{token}", "scope": None, "id": index, "status": status}
@@ -154,8 +159,12 @@ class Standin:
         jobs = self.panda.acquire(site_name, n_jobs, has_gpu) if prod_source_label == "user" else []
         if not jobs:
             return False, "No jobs in PanDA", None
-        held = [{"PandaID": job.number, "jobPars": job.parameters, "attemptNr": 1} for job in jobs]
-        return True, "", {"StatusCode": 0, "jobs": held}
+        return True, "", {"StatusCode": 0, "jobs": [self.handed(job) for job in jobs]}
+
+    def handed(self, job: Job) -> Values:
+        """Return a job as its pilot gets it."""
+        secrets = {"secrets": json.dumps(self.panda.secrets)} if job.task.parameters["useSecrets"] else {}
+        return {"PandaID": job.number, "jobPars": job.parameters, "attemptNr": 1} | secrets
 
     def update(self, job_id: int, job_status: str, **said: Any) -> Any:
         command = self.panda.update(self.panda.jobs[job_id], job_status, said)

@@ -24,8 +24,8 @@ MEASURING = "wirecell_ml.measuring"
 class Way:
     """One way to train."""
 
-    batch: int  # of each process
-    threads: int  # of each process
+    batch: int  # of all processes together
+    threads: int  # of all processes together
     gpus: int = 0  # a process each; 0: one process on the CPU
     precision: str = "32"  # 32 or bf16
 
@@ -53,7 +53,7 @@ class Bench:
         if way not in self.known:
             settings = json.dumps(asdict(way) | {"measure_s": self.seconds})
             found = measured(["step", str(self.config), settings], {"OMP_NUM_THREADS": str(way.threads)})
-            self.known[way] = found and found["seconds"]
+            self.known[way] = found["seconds"] if found else None
             if found:
                 self.write(step=asdict(way) | found)
         return self.known[way]
@@ -82,10 +82,12 @@ def main() -> None:
 
 
 def try_workers(bench: Bench, largest: Way) -> None:
-    """Measure steps on 1, 2, 3, 4, 6, … GPUs, each with its share of the threads; without GPUs with as many threads."""
+    """Measure steps on 1, 2, 3, 4, 6, … GPUs, each with a batch of its own, or else with as many threads."""
     for number in counts(largest.gpus or largest.threads):
-        threads, gpus = (max(1, largest.threads // number), number) if largest.gpus else (number, 0)
-        bench.step_s(Way(largest.batch, threads, gpus, largest.precision))
+        if largest.gpus:
+            bench.step_s(Way(number * largest.batch, largest.threads, number, largest.precision))
+        else:
+            bench.step_s(Way(largest.batch, number, 0, largest.precision))
 
 
 def try_batches(bench: Bench, way: Way) -> None:

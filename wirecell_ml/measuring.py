@@ -1,7 +1,7 @@
 """Measure one way to train a flat config, and print it as a line of JSON.
 
   python -m wirecell_ml.measuring facts CONFIG.yaml '{}'    the machine, and what the data path costs
-  python -m wirecell_ml.measuring step CONFIG.yaml WAY      the time of a step; WAY: calibration.Way as JSON, and measure_s
+  python -m wirecell_ml.measuring step CONFIG.yaml WAY      the time of a step; WAY: a calibration.Way, and measure_s
 
 Wait times of the data are no part of a step: the batches are in memory before the clock starts.
 """
@@ -21,7 +21,9 @@ from typing import Any
 import psutil
 import torch
 from omegaconf import DictConfig
-from torch import Tensor, distributed, multiprocessing, nn
+from torch import Tensor, distributed, nn
+from torch.multiprocessing import get_context
+from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from wirecell_ml.cli import one_line
@@ -62,32 +64,40 @@ def main() -> None:
 
 def facts(cfg: DictConfig) -> dict[str, Any]:
     """Return what the machine is, what the training is measured in, and what it takes to start and to read."""
-    imported_s = time.time() - psutil.Process().create_time()
+    load, imported_s = os.getloadavg()[0], time.time() - psutil.Process().create_time()
     began = time.perf_counter()
     data = prepared(cfg)
     prepare_s = time.perf_counter() - began
     began = time.perf_counter()
     build_task(cfg)
     startup_s = imported_s + time.perf_counter() - began
-    auto = precision("auto", cfg.trainer.accelerator)
     gpus = torch.cuda.device_count() if cfg.trainer.accelerator != "cpu" else 0
     return {
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "gpus": gpus,
         "batch": data.batch_size,
-        "precisions": ["32", *(["bf16"] if auto == "bf16-mixed" else [])],
+        "precisions": precisions(cfg),
         "startup_s": startup_s,
         "prepare_s": prepare_s,
         "data_s": sample_seconds(data),
         "machine": {
             "cpu": cpu_name(),
             "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+            "load": round(load, 1),
             "gpu": torch.cuda.get_device_name(0) if gpus else None,
             "system": f"{platform.system()} {platform.machine()}",
             "python": platform.python_version(),
             "torch": torch.__version__,
         },
     }
+
+
+def precisions(cfg: DictConfig) -> list[str]:
+    """Return what the training may compute in: what its config says, or 32 bits and what the hardware has beside."""
+    chosen = precision(cfg.trainer.precision, cfg.trainer.accelerator)
+    if chosen != "bf16-mixed":
+        return ["32"]
+    return ["32", "bf16"] if cfg.trainer.precision == "auto" else ["bf16"]
 
 
 def cpu_name() -> str:
@@ -139,10 +149,9 @@ def step(cfg: DictConfig, way: dict[str, Any]) -> dict[str, float]:
 
 def several(number: int, device: str, cfg: DictConfig, way: dict[str, Any]) -> dict[str, float]:
     """Return what the first of ``number`` processes measures, which share their gradients after each step."""
-    context = multiprocessing.get_context("spawn")
-    answers = context.SimpleQueue()
+    answers = get_context("spawn").SimpleQueue()
     rendezvous = Path.cwd() / f".rendezvous-{os.getpid()}"
-    multiprocessing.spawn(joined, (number, device, cfg, way, str(rendezvous), answers), nprocs=number)
+    spawn(joined, (number, device, cfg, way, str(rendezvous), answers), nprocs=number)  # type: ignore[no-untyped-call]
     found: dict[str, float] = answers.get()
     return found
 
@@ -162,13 +171,13 @@ def joined(rank: int, number: int, device: str, cfg: DictConfig, way: dict[str, 
 
 def worker(rank: int, number: int, kind: str, cfg: DictConfig, way: dict[str, Any]) -> dict[str, float]:
     """Return the median seconds of a step of this process, and the peak of its memory."""
-    torch.set_num_threads(way["threads"])
+    torch.set_num_threads(max(1, way["threads"] // number))
     device = torch.device(kind, rank) if kind == "cuda" else torch.device("cpu")
     if kind == "cuda":
         torch.cuda.set_device(device)
     task, data = build_task(cfg).to(device).train(), prepared(cfg)
-    items = samples(data)
-    collated = (data.collate(list(islice(items, way["batch"]))) for _ in range(NUM_BATCHES))
+    items, share = samples(data), max(1, way["batch"] // number)
+    collated = (data.collate(list(islice(items, share))) for _ in range(NUM_BATCHES))
     batches = [task.transfer_batch_to_device(batch, device, 0) for batch in collated]
     loss: nn.Module = Loss(task)
     if number > 1:

@@ -7,10 +7,11 @@ INSIDE = {
     "configs": PACKAGE / "configs",
     "data": PACKAGE / "data" / "_shipped",
     "models": PACKAGE / "models" / "_shipped",
+    "submit": PACKAGE / "submit" / "_shipped",
 }
 
 
 def shipped(name: str) -> Path:
-    """Return the folder ``name`` (``configs``, ``data`` or ``models``) that was shipped with this installation."""
+    """Return the folder ``name``, a key of ``INSIDE``, that was shipped with this installation."""
     inside = INSIDE[name]
     return inside if inside.is_dir() else PACKAGE.parent / name

@@ -137,7 +137,7 @@ condor_processes() {
 
 # Succeed if a process with these variables is a daemon or a job; whoever looks at the pool has them, too.
 is_of_condor() {
-    [[ $(readlink "$1/exe") == "$condor_software"/usr/sbin/* ]] || grep -qsaz '^_CONDOR_SCRATCH_DIR=' "$1/environ"
+    [[ $(readlink "$1/exe") == "$condor_software"/usr/* ]] || grep -qsaz '^_CONDOR_SCRATCH_DIR=' "$1/environ"
 }
 
 purge_condor() {

@@ -98,7 +98,8 @@ class Search:
 
     def run(self) -> dict[str, Any]:
         """Run the search until its steering proposes nothing."""
-        said, generations = {}, []
+        said: dict[int, Any] = {}
+        generations: list[int] = []
         while points := self.steer_next(len(generations)):
             numbers = self.add_points(points)
             generations.append(len(numbers))

@@ -36,9 +36,9 @@ fetch_source() {
         -o "Dir::Cache::srcpkgcache=" -o "Dir::Cache::pkgcache=" -o APT::Sandbox::User=root)
     apt-get "${options[@]}" update -qq
     (cd "$apt" && apt-get "${options[@]}" source -qq --download-only "kubernetes=$version")
-    rm -rf "$folder/source" "$folder/unpacked"
-    dpkg-source --no-check -x "$apt"/kubernetes_*.dsc "$folder/unpacked" >/dev/null
-    mv "$folder/unpacked" "$folder/source"
+    rm -rf "$folder/source" "$apt/unpacked"
+    dpkg-source --no-check -x "$apt"/kubernetes_*.dsc "$apt/unpacked" >/dev/null
+    mv "$apt/unpacked" "$folder/source"
 }
 
 # Replace a package that looks into the Go runtime: what Kubernetes 1.20 brings doesn't know this one, and crashes.
@@ -53,7 +53,7 @@ renew_reflection() {
 # Compile as a package of an old-style GOPATH, because the vendored modules don't agree with this compiler's module mode.
 compile() {
     export GO111MODULE=off GOPATH=$folder/gopath GOCACHE=$folder/gocache CGO_ENABLED=0 GOFLAGS= GOTOOLCHAIN=local
-    local tree=$GOPATH/src/k8s.io/kubernetes stamp=k8s.io/component-base/version name
+    local tree=$GOPATH/src/k8s.io/kubernetes stamp=k8s.io/kubernetes/vendor/k8s.io/component-base/version name
     mkdir -p "$GOPATH/src/k8s.io" "$folder/bin"
     [[ -e $tree ]] || ln -s "$folder/source" "$tree"
     cd "$tree"

@@ -43,7 +43,7 @@ def test_what_was_ordered_is_in_the_folder_of_the_study(tmp_path: Path) -> None:
     assert (held["trials"], held["sampler"]["name"], held["pruner"]["name"]) == (9, "random", "none")
     assert held["overrides"] == ["trainer.max_epochs=7"]
     assert [parameter["name"] for parameter in held["search"]["parameters"]] == ["optimizer.lr"]
-    assert held["site"]["policy"]["poll_s"] == 0.2
+    assert held["sites"][0]["policy"]["poll_s"] == 0.2
     assert Path(held["code"], "wirecell_ml", "train.py").is_file()
     assert Path(held["code"], "dummy_unit.py").is_file()
     assert open_study("dummies", tmp_path).order() == study.order()

@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from tests.cluster import Cluster, private_cluster
 from tests.condor_pool import Pool, private_pool
 from tests.engine import start_engine
+from tests.kubernetes_cluster import KubernetesCluster, private_kubernetes
 from tests.sweeping import PROGRAMS
 
 
@@ -35,6 +36,13 @@ def pool() -> Iterator[Pool]:
     """An HTCondor pool in which nobody minds what dies."""
     with private_pool() as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def kubernetes() -> Iterator[KubernetesCluster]:
+    """A Kubernetes in which nobody minds what dies."""
+    with private_kubernetes() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

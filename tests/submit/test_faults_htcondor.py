@@ -1,11 +1,8 @@
 """What can go wrong in an HTCondor pool, done to a real one: after each fault every trial has ended exactly once."""
 
-import os
-import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,11 +11,13 @@ from tests.cluster import runner
 from tests.condor_pool import Pool
 from tests.driving import LONG_S, at_work, attempts, driven, follows, long, sent, starts, token_of, went_on
 from tests.sweeping import check_exactly_once, driver_process, record_fault, wait_for
-from wirecell_ml.submit.backend import make_backend
+from wirecell_ml.submit.backend import Expired, make_backend
 from wirecell_ml.submit.htcondor import backend
 from wirecell_ml.submit.study import Study
 
 CARRIED = ("site.mailbox=transfer", f"site.python={sys.executable}")  # no machine sees the folder of the study
+
+SHORT_LEASE = ("+site.htcondor.attributes.job_lease_duration='30'",)  # HTCondor hopes so long for a lost machine
 
 
 def settle(pool: Pool, study: Study, trials: int) -> dict[str, int]:
@@ -85,16 +84,18 @@ def test_job_removed_by_hand(pool: Pool, tmp_path: Path) -> None:
 
 
 def test_machine_lost(pool: Pool, tmp_path: Path) -> None:
-    study = pool.order(tmp_path, "lostmachine", "trials=2", *long(40, 0.1))
+    """HTCondor hopes for the machine to come back as long as its lease lasts; our lease is shorter."""
+    study = pool.order(tmp_path, "lostmachine", "trials=2", "site.policy.lease_s=4", *SHORT_LEASE, *long(40, 0.1))
     with driven(study):
-        at_work(study, 0, 1)
-        pool.daemon("condor_startd").kill()
-        for _ in range(15):
-            print(pool.jobs("lostmachine-")[0]["JobStatus"] if pool.jobs("lostmachine-") else None, [p.name() for p in pool.daemons()], starts(study, 0))
-            time.sleep(1)
+        at_work(study, 0)
+        worker = runner(token_of(study, 0))
+        for process in (pool.daemon("condor_startd"), pool.guard(worker), worker):
+            process.kill()
+        wait_for(lambda: "LOST" in follows(study, "RUNNING"), LONG_S)
     counts = settle(pool, study, 2)
+    assert [str(attempt.state) for attempt in attempts(study, 0)] == ["LOST", "SUCCEEDED"]
     assert counts["done"] == 2
-    record_fault("machine lost", "SIGKILL of condor_startd, which comes back", counts)
+    record_fault("machine lost", "SIGKILL of condor_startd, of a condor_starter and of its job", counts)
 
 
 def test_queue_away(pool: Pool, tmp_path: Path) -> None:
@@ -104,5 +105,92 @@ def test_queue_away(pool: Pool, tmp_path: Path) -> None:
         with pool.without("schedd"):
             wait_for(lambda: study.order().box(0).result() is not None, LONG_S)
     counts = settle(pool, study, 4)
-    print(counts, [ (a.number,a.attempt,a.state,a.why) for n in range(4) for a in attempts(study, n)])
+    assert counts == {"trials": 4, "attempts": 4, "done": 4, "lost": 0, "doubled": 0}
     record_fault("queue away", "condor_off of the schedd while jobs run", counts)
+
+
+def hang_in_the_midst(pool: Pool, folder: Path) -> str:
+    """Return the folder of a condor_submit at whose second call the schedd hangs."""
+    schedd = pool.daemon("condor_schedd").pid
+    moment = f"mkdir {folder}/first 2>/dev/null || ! mkdir {folder}/second 2>/dev/null || kill -STOP {schedd}"
+    folder.mkdir()
+    (folder / "condor_submit").write_text(f'#!/bin/bash\n{moment}\nexec {pool.folder / "bin" / "condor_submit"} "$@"\n')
+    (folder / "condor_submit").chmod(0o700)
+    return str(folder)
+
+
+def test_queue_hangs_in_the_midst_of_a_submission(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "TIMEOUT_S", 5)
+    path = f"{hang_in_the_midst(pool, tmp_path / 'bin')}:{pool.environment['PATH']}"
+    study = pool.order(tmp_path, "hung", "trials=8", "site.in_flight=4", f"site.environment.PATH='{path}'")
+    with driven(study):
+        wait_for(lambda: "AMBIGUOUS" in follows(study, "SUBMITTING"), LONG_S)
+        pool.daemon("condor_schedd").send_signal(signal.SIGCONT)
+    counts = settle(pool, study, 8)
+    assert counts == {"trials": 8, "attempts": 8, "done": 8, "lost": 0, "doubled": 0}
+    assert follows(study, "AMBIGUOUS") == {"PLANNED"}, "the jobs never arrived"
+    record_fault(
+        "queue hangs during a submission", "SIGSTOP of the schedd, SIGCONT after condor_submit gave up", counts
+    )
+
+
+def test_files_that_cannot_be_brought(pool: Pool, tmp_path: Path) -> None:
+    """The parcel is gone when the job starts: HTCondor holds the job, and another attempt brings another parcel."""
+    study = pool.order(tmp_path, "held", "trials=1", *CARRIED)
+    with driven(study):
+        with pool.without("startd"):
+            wait_for(lambda: sent(study, 0), LONG_S)
+            (parcel,) = (study.folder / "jobs").glob("*.tar.gz")
+            parcel.unlink()
+        wait_for(lambda: "LOST" in follows(study, "SUBMITTED"), LONG_S)
+    counts = settle(pool, study, 1)
+    assert [str(attempt.state) for attempt in attempts(study, 0)] == ["LOST", "SUCCEEDED"]
+    assert "its files cannot be brought to the machine" in attempts(study, 0)[0].why
+    record_fault("job held", "its input file is gone; HTCondor holds it back", counts)
+
+
+def test_no_machine_for_a_long_time(pool: Pool, tmp_path: Path) -> None:
+    study = pool.order(tmp_path, "forever", "trials=2", "site.policy.queue_minutes=0.05")
+    with driven(study), pool.without("startd"):
+        wait_for(lambda: "CANCELLED" in follows(study, "SUBMITTED"), LONG_S)
+    counts = settle(pool, study, 2)
+    assert counts["done"] == 2
+    record_fault("job waits for ever", "no machine in the pool; queue_minutes is over", counts)
+
+
+def test_token_expired(pool: Pool, tmp_path: Path) -> None:
+    """Nothing is sent, nothing is given up, and jobs that run go on, until the user has another token."""
+    tokens = tmp_path / "tokens"
+    tokens.mkdir(mode=0o700)
+    ours = {"_CONDOR_SEC_CLIENT_AUTHENTICATION_METHODS": "IDTOKENS", "_CONDOR_SEC_TOKEN_DIRECTORY": str(tokens)}
+    own = [f"+site.environment.{name}='{value}'" for name, value in ours.items()]
+    pool.give_token(tokens, lifetime_s=3600)
+    study = pool.order(tmp_path, "expired", "trials=4", "site.in_flight=2", *own, *long(20, 0.1))
+    with driven(study):
+        at_work(study, 0, 1)
+        pool.give_token(tokens, lifetime_s=1)
+        wait_for(lambda: refused_login(study), LONG_S)
+        wait_for(lambda: study.order().box(0).result() is not None, LONG_S)
+        pool.give_token(tokens, lifetime_s=3600)
+    counts = settle(pool, study, 4)
+    assert counts == {"trials": 4, "attempts": 4, "done": 4, "lost": 0, "doubled": 0}
+    record_fault("token of a pool expired", "an IDTOKEN that has expired, and another one later", counts)
+
+
+def refused_login(study: Study) -> bool:
+    """Return whether the queue takes our token no more."""
+    try:
+        make_backend(study.site).states(["nobody-0"])
+    except Expired:
+        return True
+    return False
+
+
+def test_driver_as_a_job(pool: Pool, tmp_path: Path) -> None:
+    study = pool.order(tmp_path, "asjob", "trials=4")
+    with driver_process(study, "driver=job") as sender:
+        assert sender.wait(LONG_S) == 0
+    wait_for(lambda: all((study.order().box(number).folder / "result.json").exists() for number in range(4)), LONG_S)
+    counts = settle(pool, study, 4)
+    assert counts["done"] == 4
+    record_fault("driver as a job in a pool", "nothing: the driver itself is a job of the queue's machine", counts)

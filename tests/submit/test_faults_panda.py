@@ -118,6 +118,19 @@ def test_nothing_goes_wrong(grid: Standin, pilots: Pilots, tmp_path: Path) -> No
     assert settle(grid, study, 6) == {"trials": 6, "attempts": 6, "done": 6, "lost": 0, "doubled": 0}
 
 
+def test_workers_share_no_folder_with_the_driver(grid: Standin, pilots: Pilots, tmp_path: Path) -> None:
+    mailbox = f"site.mailbox=file://{tmp_path / 'store'}"
+    study = study_of(grid, tmp_path / "studies", "apart", "trials=4", mailbox, *long(20, 0.1))
+    with driven(study):
+        wait_for(lambda: study.order().box(0).newest_run(1) == 1, LONG_S)
+        wait_for(lambda: study.order().box(0).progress(1).exists(), LONG_S)
+        pilots.evict(token_of(study, 0))
+    counts = settle(grid, study, 4)
+    assert counts == {"trials": 4, "attempts": 5, "done": 4, "lost": 0, "doubled": 0}
+    assert states(study, 0) == ["PREEMPTED", "SUCCEEDED"]
+    record_fault("job evicted, PanDA, no shared folder", "SIGTERM to a carrier; results through a store", counts)
+
+
 def test_worker_lost(grid: Standin, pilots: Pilots, tmp_path: Path) -> None:
     """PanDA notices as long afterwards as its own patience lasts; the lease has ended by then."""
     study = study_of(grid, tmp_path, "smoke", "trials=2", "site.policy.lease_s=3", *long(20, 0.1))

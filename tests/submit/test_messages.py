@@ -1,9 +1,7 @@
-"""Mailboxes as messages, against a real iDDS server over verified TLS: what is sent arrives, whatever comes twice."""
+"""Mailboxes as messages of a real iDDS server: what is sent arrives, in whatever order and however often it comes."""
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +10,11 @@ import pytest
 from tests.carried import Elsewhere
 from tests.idds_server import ORGANISATION, Server, running_server, write_token
 from tests.sweeping import check_exactly_once, drive, order, wait_for
-from wirecell_ml.errors import ConfigError, SubmitError
+from wirecell_ml.errors import SubmitError
 from wirecell_ml.hpo.trials import read_trials
-from wirecell_ml.submit.backend import Expired, Unavailable
-from wirecell_ml.submit.idds import Service, check_address, read_token
+from wirecell_ml.paths import PACKAGE
+from wirecell_ml.submit.backend import Expired
+from wirecell_ml.submit.idds import Service
 from wirecell_ml.submit.letters import Distrusted, write_letter
 from wirecell_ml.submit.mailbox import UnitBox
 from wirecell_ml.submit.messages import (
@@ -28,7 +27,7 @@ from wirecell_ml.submit.messages import (
     place_of,
 )
 from wirecell_ml.submit.parcel import Entry
-from wirecell_ml.submit.site import Policy, Site
+from wirecell_ml.submit.site import PandaSettings, Policy, Site
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +184,12 @@ def test_what_is_asked_for_does_not_grow_with_the_age_of_a_study(
     token, courier = pair
     asked: list[tuple[object, ...]] = []
     real = Service.get
-    monkeypatch.setattr(Service, "get", lambda service, *path: asked.append(path) or real(service, *path))
+
+    def counted(service: Service, *path: object) -> Any:
+        asked.append(path)
+        return real(service, *path)
+
+    monkeypatch.setattr(Service, "get", counted)
     now = courier.service.minute()
     for age in range(500):
         if age % 100 == 50:
@@ -276,108 +280,30 @@ def test_no_token_is_in_what_is_sent_with_a_job(elsewhere: Elsewhere, login: dic
     ]
 
 
-@pytest.mark.parametrize(
-    ("mailbox", "line"),
-    [
-        ("idds+http://idds.example.org/idds", "our token would cross the network"),
-        ("idds+https://", "no address of an iDDS"),
-        ("idds+ftp://here/idds", "no address of an iDDS"),
-        ("idds+https://me:secret@here/idds", "only host, port and path"),
-        ("idds+https://here/idds?token=secret", "only host, port and path"),
-    ],
-)
-def test_an_address_that_cannot_be_is_refused_and_not_repeated_with_its_secret(mailbox: str, line: str) -> None:
-    with pytest.raises(ConfigError, match=line) as refusal:
-        check_address(mailbox)
-    assert "secret" not in str(refusal.value)
-
-
-def test_plain_http_is_for_this_machine_only() -> None:
-    assert check_address("idds+http://127.0.0.1:1/idds") == "http://127.0.0.1:1/idds"
-    assert check_address("idds+https://idds.example.org/idds") == "https://idds.example.org/idds"
-
-
-def test_a_server_whose_certificate_nobody_vouches_for_is_not_spoken_to(
-    server: Server, login: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("SSL_CERT_FILE")
-    known = {name: value for name, value in login.items() if name != "SSL_CERT_FILE"}
-    with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
-        Service(server.mailbox, known).ask("GET", ["ping"])
-    assert Service(server.mailbox, login).ask("GET", ["ping"])
-
-
-def test_a_certificate_of_another_host_is_refused(server: Server, login: dict[str, str]) -> None:
-    port = server.url.rpartition(":")[2]
-    with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED.* is not valid for '127.1'"):
-        Service(f"idds+https://127.1:{port}", login).ask("GET", ["ping"])
-
-
-def test_a_redirection_is_not_followed_with_our_token(login: dict[str, str]) -> None:
-    asked: list[str] = []
-
-    class Elsewhere(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_response(302)
-            self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/thief")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as there:
-        threading.Thread(target=there.serve_forever, daemon=True).start()
-        with pytest.raises(Unavailable, match="302"):
-            Service(f"idds+http://127.0.0.1:{there.server_port}/idds", login).ask("GET", ["ping"])
-        there.shutdown()
-    assert asked == ["/idds/ping"]
-
-
-def test_a_token_is_read_from_the_environment_or_from_a_file_as_both_clients_write_it(tmp_path: Path) -> None:
-    assert read_token({"OIDC_AUTH_ID_TOKEN": "abc"}) == "abc"
-    assert read_token({"PANDA_AUTH_ID_TOKEN": "abc"}) == "abc"
-    for text in ("abc\n", json.dumps({"id_token": "abc", "refresh_token": "def"})):
-        write_token(tmp_path / "token", text)
-        assert read_token({"OIDC_AUTH_TOKEN_FILE": str(tmp_path / "token")}) == "abc"
-
-
-def test_a_token_that_is_missing_or_open_to_others_is_a_mistake_of_the_user(tmp_path: Path) -> None:
-    open_to_all = tmp_path / "token"
-    open_to_all.write_text("abc")
-    open_to_all.chmod(0o644)
-    write_token(tmp_path / "empty", "{}")
-    for environment, line in (
-        ({}, "no token. Put a token in OIDC_AUTH_ID_TOKEN"),
-        ({"OIDC_AUTH_TOKEN_FILE": str(tmp_path / "nowhere")}, "no token: No such file"),
-        ({"OIDC_AUTH_TOKEN_FILE": str(open_to_all)}, "others may read the token. Write: chmod 600"),
-        ({"OIDC_AUTH_TOKEN_FILE": str(tmp_path / "empty")}, "no token in it"),
-        ({"OIDC_AUTH_ID_TOKEN": "abc\r\nX-Other: 1"}, "characters that no token has"),
-    ):
-        with pytest.raises(ConfigError, match=line):
-            read_token(environment)
-
-
-def test_a_token_whose_time_is_over_is_told_apart_here_and_by_the_server(server: Server, login: dict[str, str]) -> None:
-    write_token(Path(login["OIDC_AUTH_TOKEN_FILE"]), server.token(-60))
-    with pytest.raises(Expired, match="the token ended 6"):
-        Service(server.mailbox, login).ask("GET", ["ping"])
-    header, claims, _ = server.token().split(".")
-    write_token(Path(login["OIDC_AUTH_TOKEN_FILE"]), f"{header}.{claims}.{'A' * 342}")
-    with pytest.raises(Expired, match="401 Failed to verify oidc token"):
-        Service(server.mailbox, login).ask("GET", ["ping"])
-
-
-def test_an_organisation_that_the_server_does_not_know_is_refused(server: Server, login: dict[str, str]) -> None:
-    with pytest.raises(Expired, match="401"):
-        Service(server.mailbox, login | {"IDDS_VO": "elsewhere"}).ask("GET", ["ping"])
-
-
-def test_a_site_without_a_token_is_refused_before_anything_is_queued(
+def test_a_site_without_an_organisation_is_refused_before_anything_is_queued(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("OIDC_AUTH_TOKEN_FILE", raising=False)
-    with pytest.raises(SubmitError, match=r"IDDS_VO|no token"):
+    for name in ("IDDS_VO", "PANDA_AUTH_VO"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SubmitError, match=r"no virtual organisation\. Set IDDS_VO"):
         Messages(Site(name="far", kind="local", mailbox=server.mailbox)).check()
+
+
+def test_at_a_site_of_panda_its_login_serves(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PANDA_CONFIG_ROOT", str(tmp_path))
+    monkeypatch.setenv("SSL_CERT_FILE", str(server.authority))
+    asked = PandaSettings(url="https://panda.example.org", vo=ORGANISATION)
+    site = Site(name="grid", kind="panda", mailbox=server.mailbox, panda=asked)
+    with pytest.raises(Expired, match="submit login site=grid"):
+        Messages(site).check()
+    write_token(tmp_path / ".token", json.dumps({"id_token": server.token()}))
+    Messages(site).check()
+
+
+def test_a_worker_needs_nothing_but_the_standard_library(server: Server) -> None:
+    program = "import sys; sys.path.insert(0, sys.argv[1]); import wirecell_ml.submit.messages, importlib.util as found"
+    known = "print([name for name in ('omegaconf', 'hydra', 'torch') if found.find_spec(name)])"
+    assert server.run(f"{program}; {known}", str(PACKAGE.parent)).strip() == "[]"
 
 
 def test_a_site_with_a_token_is_taken(site: Site) -> None:

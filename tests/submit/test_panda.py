@@ -13,17 +13,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
-from tests.backend_contract import SLOW, SMALL, Contract, batch_of, tokens, units
+from tests.backend_contract import SLOW, SMALL, TELL, Contract, batch_of, tokens, units, written
 from tests.panda_pilot import Pilots, pilots_of
 from tests.panda_standin import Standin, standin_at
 from tests.sweeping import wait_for
 from wirecell_ml.errors import SubmitError
+from wirecell_ml.paths import PACKAGE
 from wirecell_ml.submit.backend import Expired, Refused, Unavailable, make_backend
-from wirecell_ml.submit.job import Batch
+from wirecell_ml.submit.job import Batch, Job
+from wirecell_ml.submit.local import RUNNER
 from wirecell_ml.submit.site import Container, PandaSettings, Site
 from wirecell_ml.submit.states import JobState
 
+RECORD = PACKAGE.parent / "submit" / "sites" / "panda"
 REAL = os.environ.get("PANDA_URL", "")
 
 
@@ -173,6 +177,27 @@ def test_of_a_task_that_runs_in_part_each_job_has_its_own_state(site: Site, tmp_
     wait_for(lambda: set(backend.states(tokens(batch)).values()) == {JobState.ENDED}, 120)
 
 
+def test_secrets_that_a_user_left_with_panda_are_variables_of_jobs_that_ask_for_them(
+    site: Site, standin: Standin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standin.panda, "secrets", {"A_KEY": "that opens something"})
+    assert site.panda
+    for secrets, seen in ((False, None), (True, "that opens something")):
+        tell = TELL.format("[os.environ.get('A_KEY')]")
+        batch = batch_of(tmp_path, [[sys.executable, "-c", tell, str(tmp_path / str(secrets))]])
+        backend = make_backend(replace(site, panda=replace(site.panda, secrets=secrets)))
+        backend.submit(batch)
+        assert written(tmp_path / str(secrets)) == [seen]
+        assert "that opens" not in backend.render(batch)
+
+
+def test_shell_lines_come_before_a_job(site: Site, tmp_path: Path) -> None:
+    tell = [sys.executable, "-c", TELL.format("[os.environ['FLAVOUR'], sys.argv[2]]"), str(tmp_path / "0"), "a  b"]
+    backend = make_backend(replace(site, setup=["flavour() { echo strange; }", "export FLAVOUR=$(flavour)"]))
+    backend.submit(batch_of(tmp_path, [tell]))
+    assert written(tmp_path / "0") == ["strange", "a  b"]
+
+
 def test_a_thousand_jobs_are_one_task_and_two_questions(idle: Standin, tmp_path: Path) -> None:
     site = site_of(idle)
     batch = sent(site, tmp_path, 1000)
@@ -210,6 +235,19 @@ def test_a_broken_task_is_held_and_says_why(idle: Standin, tmp_path: Path) -> No
     backend = make_backend(site_of(idle))
     wait_for(lambda: backend.states(tokens(batch)) == dict.fromkeys(tokens(batch), JobState.HELD))
     assert backend.explain(tokens(batch)[0]) == "task 1 broken, input not there: no such transformation"
+
+
+@pytest.mark.parametrize(
+    "details", [None, [], {}, {"status": "running"}, {"statistics": 1, "status": 2, "PandaID": "x"}]
+)
+def test_an_answer_that_cannot_be_read_says_nothing_of_a_job(
+    idle: Standin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, details: object
+) -> None:
+    batch = sent(site_of(idle), tmp_path, 1)
+    wait_for(lambda: idle.task(batch.name).status == "running")
+    monkeypatch.setattr(idle, "details", lambda **_: (True, "", details))
+    with pytest.raises(Unavailable, match="not PanDA's"):
+        make_backend(site_of(idle)).states(tokens(batch))
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 429])
@@ -261,7 +299,7 @@ def test_an_expired_token_is_not_even_sent(idle: Standin, monkeypatch: pytest.Mo
 
 def test_a_sandbox_that_is_too_large_is_named_before_it_is_sent(idle: Standin, tmp_path: Path) -> None:
     batch = batch_of(tmp_path, [[os.urandom(2_000_000).hex()] for _ in range(8)])
-    with pytest.raises(SubmitError, match=r"the sandbox of 8 jobs takes 1\d MB, and PanDA takes 10 MB"):
+    with pytest.raises(Refused, match=r"the sandbox of 8 jobs takes 1\d MB, and PanDA takes 10 MB"):
         make_backend(site_of(idle)).submit(batch)
     assert idle.requests == []
 
@@ -316,3 +354,19 @@ def test_nothing_is_refused_that_only_the_server_could_not_do(
     monkeypatch.setattr(idle.panda, "submit", lambda _: (11, "failed to find parent"))
     with pytest.raises(Refused, match="failed to find parent"):
         make_backend(site_of(idle)).submit(batch_of(tmp_path, [["true"]]))
+
+
+def test_what_is_sent_is_on_record(tmp_path: Path) -> None:
+    held = OmegaConf.merge(OmegaConf.structured(Site), OmegaConf.load(RECORD / "site.yaml"))
+    site = OmegaConf.to_object(held)
+    assert isinstance(site, Site)
+    study = Path("/shared/sweeps/roinet")
+    jobs = [
+        Job(f"roinet-0a1b2c-{n}", ("python3", "-P", "-m", RUNNER, f"{study}/units/{n:06d}", "1", f"roinet-0a1b2c-{n}"))
+        for n in range(2)
+    ]
+    now = tmp_path / "task.json"
+    now.write_text(make_backend(site).render(Batch("roinet-0a1b2c", tuple(jobs), site.resources, study / "jobs")))
+    kept = RECORD / "task.json"
+    known = kept.read_text() if kept.is_file() else ""
+    assert now.read_text() == known, f"what is sent has changed. If that is meant, accept it: cp {now} {kept}"

@@ -146,6 +146,7 @@ def test_the_environment_comes_first_in_the_order_of_panda_client(
     standin: Standin, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     login(site, terminal())
+    (tmp_path / "raw").touch(mode=0o600)
     (tmp_path / "raw").write_text(standin.issuer.mint(sub="file") + "\n")
     for name, value in (
         ("OIDC_AUTH_ID_TOKEN", standin.issuer.mint(sub="last")),

@@ -145,21 +145,24 @@ def model_digest(config: Container) -> str:
 
 
 def throughputs(steps: Sequence[Step], workers: str) -> dict[int, float]:
-    """Return samples per second by the number of GPUs, or of threads without GPUs, in the batch measured most often.
+    """Return samples per second by the number of GPUs, or of threads without GPUs, in the fastest precision.
 
-    Where a precision was measured that is faster than 32 bits, it is the one that counts.
+    All are with the batch that was measured most often, which on several GPUs each of them has.
     """
     some = [step for step in steps if bool(step.gpus) == (workers == "gpus")]
-    batches = [step.batch for step in some]
-    usual = [step for step in some if step.batch == max(batches, key=batches.count)]
-    fastest = max(usual, key=lambda step: step.samples_per_s, default=None)
-    alike = [step for step in usual if fastest and step.precision == fastest.precision]
-    return {getattr(step, workers): step.samples_per_s * max(1, step.gpus) for step in alike}
+    fastest = max(some, key=lambda step: step.samples_per_s, default=None)
+    some = [step for step in some if fastest and step.precision == fastest.precision]
+    shares = [step.batch // max(1, step.gpus) for step in some]
+    usual = max(shares, key=shares.count, default=0)
+    return {
+        getattr(step, workers): step.samples_per_s for step, share in zip(some, shares, strict=True) if share == usual
+    }
 
 
 def read_lines(lines: Iterable[str]) -> tuple[dict[str, Any] | None, list[Step]]:
     """Return the facts, None without any, and the steps that lines of progress hold, less what cannot be."""
-    facts, steps = None, []
+    facts: dict[str, Any] | None = None
+    steps: list[Step] = []
     for line in lines:
         try:
             held = json.loads(line)

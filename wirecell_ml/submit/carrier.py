@@ -41,6 +41,7 @@ PAUSE_S = 0.1  # between two looks at the runner
 SAVE_S = 300.0  # between two copies of the checkpoint while the unit runs
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0  # before the other end is tried again
 LAST_S = 10.0  # before its time runs out a carrier gives up
+MAIL_S = 60.0  # that an exchange of mail may take to its end
 FETCH_S = 600.0  # that a parcel is waited for
 FAILED = 1  # exit status where there was no runner
 TOKEN_VARIABLE = "WIRECELL_ML_TOKEN"  # noqa: S105  (a name; see local.py)
@@ -130,6 +131,7 @@ class Carrier:
             self.keep_trying(self.finish)
         finally:
             self.over.set()
+            mail.join(MAIL_S)
         self.keep_trying(self.send)
         return status
 
@@ -297,7 +299,8 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("token")
     given = parser.parse_args(words)
     heed = Heed()
-    with tempfile.TemporaryDirectory(dir=os.environ.get("WIRECELL_ML_SCRATCH"), prefix="wirecell-ml-") as folder:
+    scratch = os.environ.get("WIRECELL_ML_SCRATCH")
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="wirecell-ml-", ignore_cleanup_errors=True) as folder:
         try:
             return carry(given, Path(folder), heed)
         except (OSError, Distrusted) as error:

@@ -83,8 +83,10 @@ def make_engine(url: str) -> Engine:
     """Return the engine of a database; raises RunError for a URL that names no database that we know."""
     try:
         parts = sql.make_url(url)
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, ValueError) as error:
         raise RunError(f"ledger: no address of a database. Write sqlite:///path or {EXAMPLE}") from error
+    if "@" in (parts.host or ""):  # whose begin is the end of a password
+        raise RunError("ledger: its address has two @. In a password write %40 for @, %2F for / and %3A for :")
     kind = parts.get_backend_name()
     if kind == "sqlite":
         return sqlite_engine(parts)
@@ -140,7 +142,12 @@ def unavailable_passes(engine: Engine) -> Iterator[None]:
         text = " ".join(str(error.orig).split())
         if isinstance(error, sql.exc.IntegrityError | sql.exc.ProgrammingError | sql.exc.DataError):
             raise
-        raise LedgerUnavailable(f"{engine.url.render_as_string(hide_password=True)}: {text}") from error
+        raise LedgerUnavailable(f"{shown(engine.url)}: {text}") from error
+
+
+def shown(url: sql.URL) -> str:
+    """Return an address without its password and without its options, of which one may be a password, too."""
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def prepare_tables(connection: Connection) -> None:
@@ -155,7 +162,7 @@ def prepare_tables(connection: Connection) -> None:
         add_columns(connection)
     if version > VERSION:
         raise RunError(
-            f"{connection.engine.url.render_as_string(hide_password=True)}: a ledger of version {version}, and this "
+            f"{shown(connection.engine.url)}: a ledger of version {version}, and this "
             f"wirecell_ml reads up to {VERSION}. Install a newer wirecell_ml"
         )
 

@@ -10,19 +10,22 @@ import json
 import os
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from wirecell_ml.errors import ConfigError
 from wirecell_ml.submit.backend import Expired, Unavailable
+from wirecell_ml.submit.secret import hide
 
 SCHEMES = {"idds+https": "https", "idds+http": "http"}
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TIMEOUT_S = 30.0
 LARGEST_ANSWER_BYTES = 256_000_000
+LONGEST_REASON = 300  # characters of what a service says
+TOKEN_HEADER = "X-IDDS-Auth-Token"  # noqa: S105  (a name)
 TOKENS = ("OIDC_AUTH_ID_TOKEN", "PANDA_AUTH_ID_TOKEN")  # variables that hold a token, as the clients of PanDA read them
 TOKEN_FILE = "OIDC_AUTH_TOKEN_FILE"  # noqa: S105  variable that names the file of one
 ORGANISATIONS = ("IDDS_VO", "PANDA_AUTH_VO")
@@ -33,8 +36,11 @@ HOW_TO_LOG_IN = f"Put a token in {TOKENS[0]}, or the name of its file in {TOKEN_
 class Service:
     """An iDDS service, as the environment of a process lets it be reached."""
 
-    def __init__(self, mailbox: str, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self, mailbox: str, environment: Mapping[str, str] = os.environ, token: Callable[[], str] | None = None
+    ) -> None:
         self.url, self.environment = urlsplit(check_address(mailbox)), environment
+        self.token = token or (lambda: read_token(environment))
         self.began: float | None = None  # the service's time when our monotonic clock was 0
 
     def get(self, *path: object) -> Any:
@@ -66,11 +72,12 @@ class Service:
             answer = connection.getresponse()
             text = answer.read(LARGEST_ANSWER_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
-            raise Unavailable(f"{self.url.netloc}: {error or type(error).__name__}") from error
+            said = hide(str(error), [headers[TOKEN_HEADER]])[:LONGEST_REASON]
+            raise Unavailable(f"{self.url.netloc}: {said or type(error).__name__}") from None
         finally:
             connection.close()
         self.set_clock(answer.getheader("Date"))
-        self.check(answer, text)
+        self.check(answer, text, headers[TOKEN_HEADER])
         return text
 
     def connection(self) -> http.client.HTTPConnection:
@@ -85,8 +92,8 @@ class Service:
         organisation = first(self.environment, ORGANISATIONS)
         if organisation is None:
             raise ConfigError(f"iDDS: no virtual organisation. Set {ORGANISATIONS[0]}, e.g. {ORGANISATIONS[0]}=dune")
-        token = read_token(self.environment)
-        return {"X-IDDS-Auth-Type": "oidc", "X-IDDS-Auth-VO": organisation, "X-IDDS-Auth-Token": token}
+        token = self.token()
+        return {"X-IDDS-Auth-Type": "oidc", "X-IDDS-Auth-VO": organisation, TOKEN_HEADER: token}
 
     def set_clock(self, date: str | None) -> None:
         """Take over the time of the service, which all that speak with it share."""
@@ -96,9 +103,10 @@ class Service:
             now = time.time()
         self.began = now - time.monotonic()
 
-    def check(self, answer: http.client.HTTPResponse, text: bytes) -> None:
-        """Raise the error that an answer stands for."""
-        why = f"{self.url.netloc}: {answer.status} {answer.getheader('ExceptionMessage') or answer.reason}"
+    def check(self, answer: http.client.HTTPResponse, text: bytes, token: str) -> None:
+        """Raise the error that an answer stands for; it may repeat our token, which we do not."""
+        said = hide(answer.getheader("ExceptionMessage") or answer.reason, [token])[:LONGEST_REASON]
+        why = f"{self.url.netloc}: {answer.status} {said}"
         if answer.status in (401, 403):
             raise Expired(f"{why}. {HOW_TO_LOG_IN}")
         if answer.status != 200:
@@ -111,7 +119,7 @@ def check_address(mailbox: str) -> str:
     """Return the address of the service that a mailbox names; raises ConfigError."""
     scheme, _, rest = mailbox.partition("://")
     place = urlsplit(f"//{rest}")
-    if scheme not in SCHEMES or not place.hostname:
+    if scheme not in SCHEMES or not place.hostname or not has_port(place):
         raise ConfigError(f"site.mailbox={mailbox}: no address of an iDDS. Write idds+https://host:port/idds")
     if "@" in place.netloc or place.query or place.fragment:
         raise ConfigError(f"site.mailbox: only host, port and path of an iDDS belong in it. {HOW_TO_LOG_IN}")
@@ -122,6 +130,14 @@ def check_address(mailbox: str) -> str:
     return f"{SCHEMES[scheme]}://{rest}"
 
 
+def has_port(place: SplitResult) -> bool:
+    """Return whether the port of an address is a number, or left out."""
+    try:
+        return place.port != 0
+    except ValueError:
+        return False
+
+
 def trust(environment: Mapping[str, str]) -> ssl.SSLContext:
     """Return whom we trust: the authorities of this machine, and those that the environment names."""
     context = ssl.create_default_context()
@@ -130,15 +146,15 @@ def trust(environment: Mapping[str, str]) -> ssl.SSLContext:
         try:
             context.load_verify_locations(file, folder)
         except OSError as error:
-            raise ConfigError(f"{TRUSTED_FILE}={file}: {error}") from error
+            raise Unavailable(f"{TRUSTED_FILE}={file}: {error}") from error
     return context
 
 
 def read_token(environment: Mapping[str, str]) -> str:
-    """Return our token; raises ConfigError where there is none, and Expired where its time is over."""
+    """Return our token; raises Expired where there is none that could be used."""
     token = first(environment, TOKENS) or read_token_file(environment.get(TOKEN_FILE))
     if not token.isascii() or not token.isprintable():
-        raise ConfigError(f"iDDS: the token has characters that no token has. {HOW_TO_LOG_IN}")
+        raise Expired(f"iDDS: the token has characters that no token has. {HOW_TO_LOG_IN}")
     ends = end_of(token)
     if ends is not None and ends <= time.time():
         raise Expired(f"iDDS: the token ended {time.time() - ends:.0f} s ago. {HOW_TO_LOG_IN}")
@@ -146,23 +162,23 @@ def read_token(environment: Mapping[str, str]) -> str:
 
 
 def read_token_file(name: str | None) -> str:
-    """Return the token in a file, alone or as "id_token" of an object; raises ConfigError."""
+    """Return the token in a file, alone or as "id_token" of an object; raises Expired."""
     if not name:
-        raise ConfigError(f"iDDS: no token. {HOW_TO_LOG_IN}")
+        raise Expired(f"iDDS: no token. {HOW_TO_LOG_IN}")
     path = Path(name).expanduser()
     try:
         if path.stat().st_mode & 0o077:
-            raise ConfigError(f"{path}: others may read the token. Write: chmod 600 {path}")
+            raise Expired(f"{path}: others may read the token. Write: chmod 600 {path}")
         text = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: no token: {getattr(error, 'strerror', 'no text')}. {HOW_TO_LOG_IN}") from error
+        raise Expired(f"{path}: no token: {getattr(error, 'strerror', 'no text')}. {HOW_TO_LOG_IN}") from error
     try:
         held = json.loads(text) if text.startswith("{") else {"id_token": text}
     except ValueError:
         held = {}
     token = held.get("id_token")
     if not isinstance(token, str) or not token:
-        raise ConfigError(f"{path}: no token in it. It holds a token alone, or an object with an id_token")
+        raise Expired(f"{path}: no token in it. It holds a token alone, or an object with an id_token")
     return token
 
 

@@ -184,11 +184,14 @@ def read_plain(path: Path, offset: int, size: int) -> bytes:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise NoPlainFile(error.errno, "no file, but a link or a pipe", str(path)) from error
         raise
-    with os.fdopen(opened, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(opened).st_mode):
             raise NoPlainFile(errno.EINVAL, "no file", str(path))
-        file.seek(offset)
-        return file.read(size)
+        with os.fdopen(opened, "rb", closefd=False) as file:
+            file.seek(offset)
+            return file.read(size)
+    finally:
+        os.close(opened)
 
 
 def trusted_result(held: dict[str, Any]) -> dict[str, Any]:

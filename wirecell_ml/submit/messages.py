@@ -19,7 +19,7 @@ import secrets
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from wirecell_ml.errors import ConfigError, SubmitError
 from wirecell_ml.submit import carrier
 from wirecell_ml.submit.backend import Unavailable
 from wirecell_ml.submit.carrier import News
-from wirecell_ml.submit.idds import Service
+from wirecell_ml.submit.idds import ORGANISATIONS, TOKEN_FILE, TOKENS, Service, read_token
 from wirecell_ml.submit.job import Batch, Job
 from wirecell_ml.submit.letters import Distrusted, accept
 from wirecell_ml.submit.mailbox import UnitBox
@@ -50,13 +50,16 @@ class Messages:
     def __init__(self, site: Site) -> None:
         assert site.mailbox
         self.address, self.python = site.mailbox.rstrip("/"), site.python or sys.executable
-        self.service = Service(site.mailbox, os.environ | site.environment)
+        environment = os.environ | site.environment
+        if site.panda is not None:
+            environment = {ORGANISATIONS[0]: site.panda.vo} | environment
+        self.service = Service(site.mailbox, environment, token_of(site, environment))
         self.silence_minutes = int(site.policy.lease_s / 60) + 1
         self.read: dict[str, int] = {}  # batch → minute before which all its letters are here
         self.told: dict[str, dict[str, Any]] = {}  # token → what its worker was told last
 
     def check(self) -> None:
-        """Raise SubmitError where we have no token that the service would take."""
+        """Raise SubmitError where nobody could know who we are; Unavailable, Expired."""
         try:
             self.service.ask("GET", ["ping"])
         except ConfigError as error:
@@ -96,6 +99,15 @@ class Messages:
         if self.told.get(token) != word:
             self.service.post([message(token, json.dumps(word))], *place_of(token, WORD))
             self.told[token] = word
+
+
+def token_of(site: Site, environment: Mapping[str, str]) -> Callable[[], str]:
+    """Return what gives the driver its token: the login to PanDA, where the environment names none."""
+    if site.panda is None or any(environment.get(name) for name in (*TOKENS, TOKEN_FILE)):
+        return lambda: read_token(environment)
+    from wirecell_ml.submit.panda.login import valid_token  # which workers have no use for
+
+    return lambda: valid_token(site)
 
 
 class MessageCourier:

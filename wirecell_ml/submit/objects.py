@@ -12,10 +12,12 @@ from urllib.parse import unquote, urlsplit
 
 from wirecell_ml.errors import ConfigError
 from wirecell_ml.submit.mailbox import LARGEST_BYTES, NoPlainFile, read_plain
+from wirecell_ml.submit.secret import hide
 
 EXTRAS = {"s3": "s3fs", "gs": "gcsfs"}  # scheme, and name of the extra → the package that speaks it
 TRIES = 3  # of one request
 CONNECT_S, READ_S = 5, 30
+SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 STALE = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired", "InvalidToken"}
 
 
@@ -256,5 +258,6 @@ def code_of(error: BaseException) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the text of an error in a line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+    """Return the text of an error in a line, in which a store may have repeated what it was told."""
+    told = [os.environ.get(name, "") for name in SECRETS]
+    return hide(f"{type(error).__name__}: {' '.join(str(error).split())}", told)[:300]

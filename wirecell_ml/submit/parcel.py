@@ -18,6 +18,7 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -217,17 +218,33 @@ def members(stream: BinaryIO, largest_bytes: int) -> Iterator[tuple[str, Iterato
     Raises Distrusted for anything but files with plain names, and for more than ``largest_bytes`` of contents.
     """
     left = largest_bytes
+    with archive_errors(), gzip.GzipFile(fileobj=stream, mode="rb") as plain:
+        while (block := exactly(plain, BLOCK)).strip(b"\0"):
+            info = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+            left -= BLOCK + info.size
+            check_member(info, left)
+            pieces = contents(plain, info.size)
+            yield info.name, pieces
+            drain(pieces)
+        if len(plain.read(2 * tarfile.RECORDSIZE)) > tarfile.RECORDSIZE:  # and at its end, its checksum is checked
+            raise Distrusted("it goes on after its end")
+
+
+@contextmanager
+def archive_errors() -> Iterator[None]:
+    """Raise Distrusted where bytes are no archive."""
     try:
-        with gzip.GzipFile(fileobj=stream, mode="rb") as plain:
-            while (block := plain.read(BLOCK)).strip(b"\0"):
-                info = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
-                left -= BLOCK + info.size
-                check_member(info, left)
-                pieces = contents(plain, info.size)
-                yield info.name, pieces
-                drain(pieces)
+        yield
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
         raise Distrusted("it is no archive, or a damaged one") from error
+
+
+def exactly(plain: gzip.GzipFile, size: int) -> bytes:
+    """Return the next ``size`` bytes, which there must be."""
+    text = plain.read(size)
+    if len(text) < size:
+        raise EOFError
+    return text
 
 
 def drain(pieces: Iterator[bytes]) -> None:
@@ -247,13 +264,9 @@ def check_member(info: tarfile.TarInfo, left: int) -> None:
         raise Distrusted("a name in it leads elsewhere")
 
 
-def contents(plain: BinaryIO | gzip.GzipFile, size: int) -> Iterator[bytes]:
+def contents(plain: gzip.GzipFile, size: int) -> Iterator[bytes]:
     """Yield the contents of a file of ``size`` bytes, and read over what fills its last block."""
-    left = size
-    while left:
-        piece = plain.read(min(left, PIECE))
-        if not piece:
-            raise EOFError
-        left -= len(piece)
-        yield piece
-    plain.read(-size % BLOCK)
+    with archive_errors():
+        for first in range(0, size, PIECE):
+            yield exactly(plain, min(PIECE, size - first))
+        exactly(plain, -size % BLOCK)

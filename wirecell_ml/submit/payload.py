@@ -45,9 +45,10 @@ def code_files(modules: Iterable[str]) -> Iterator[tuple[str, Path]]:
 
 
 def files_below(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
-    """Yield every file below ``folder``, under the name ``name``."""
+    """Yield every file below ``folder``, under the name ``name``; what is hidden, as .env and .git, is not code."""
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not LEFT_OUT & set(path.parts) and path.suffix != ".pyc":
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file() and not hidden and not LEFT_OUT & set(path.parts) and path.suffix != ".pyc":
             yield f"{name}/{path.relative_to(folder)}", path
 
 

@@ -8,10 +8,11 @@ from rich.console import Console, Group
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from wirecell_ml.submit.broker.speeds import Profile, Scaling, Step
+from wirecell_ml.submit.broker.speeds import Profile, Scaling
 from wirecell_ml.submit.scaling import FEWEST, best_workers
 
 BAR = 24  # characters of the fastest
+LOADED = 1.0  # processes that ran on the machine when the calibration began
 NUMBERS = ("batch", "threads", "GPUs", "precision", "step, ms", "samples/s", "memory, GB")
 
 
@@ -26,18 +27,13 @@ def table(profile: Profile) -> Table:
     for column in NUMBERS:
         rows.add_column(column, justify="right", no_wrap=True)
     rows.add_column("", min_width=BAR)
-    fastest = max(speed(step) for step in profile.steps)
+    fastest = max(step.samples_per_s for step in profile.steps)
     for step in sorted(profile.steps, key=lambda one: (one.gpus, one.precision, one.threads, one.batch)):
         numbers = (step.batch, step.threads, step.gpus, step.precision)
-        shown = (f"{1000 * step.seconds:.1f}", f"{speed(step):.3g}", f"{step.memory_gb:.2f}")
-        bar = ProgressBar(total=1, completed=speed(step) / fastest, width=BAR)
+        shown = (f"{1000 * step.seconds:.1f}", f"{step.samples_per_s:.3g}", f"{step.memory_gb:.2f}")
+        bar = ProgressBar(total=1, completed=step.samples_per_s / fastest, width=BAR)
         rows.add_row(*map(str, numbers), *shown, bar)
     return rows
-
-
-def speed(step: Step) -> float:
-    """Return the samples per second of all GPUs together."""
-    return step.samples_per_s * max(1, step.gpus)
 
 
 def sentences(profile: Profile) -> list[str]:
@@ -47,6 +43,7 @@ def sentences(profile: Profile) -> list[str]:
         f"machine: {machine}",
         f"start: {profile.startup_s:.1f} s; to read and prepare a sample: {1000 * profile.data_s:.2f} ms in one thread",
         *data_bound(profile),
+        *others(profile),
         law("threads", profile.threads, [step.threads for step in profile.steps if not step.gpus]),
         law("GPUs", profile.gpus, [step.gpus for step in profile.steps if step.gpus]),
     ]
@@ -54,10 +51,18 @@ def sentences(profile: Profile) -> list[str]:
 
 def data_bound(profile: Profile) -> list[str]:
     """Return a warning where the data come more slowly than the network could take them."""
-    needed = profile.data_s * max(speed(step) for step in profile.steps)
+    needed = profile.data_s * max(step.samples_per_s for step in profile.steps)
     if needed < 1:
         return []
     return [f"the network could take {needed:.1f} times what one reader gives: raise data.num_workers"]
+
+
+def others(profile: Profile) -> list[str]:
+    """Return a warning where others used the machine, too."""
+    load = (profile.facts or {}).get("load", 0.0)
+    if load < LOADED:
+        return []
+    return [f"others used the machine: {load:.1f} processes ran before the first one of ours. Measure again at rest"]
 
 
 def law(workers: str, found: Scaling | None, measured: Sequence[int]) -> str:

@@ -1,9 +1,10 @@
 """Sites: where jobs can run, as ``configs/site/*.yaml`` describes it."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from wirecell_ml.errors import ConfigError, suggest
 from wirecell_ml.submit.job import Resources
+from wirecell_ml.submit.secret import check_no_secret
 from wirecell_ml.submit.states import Patience
 
 
@@ -136,6 +137,7 @@ ENGINES = ("apptainer", "docker", "podman")
 
 def check_site(site: Site) -> None:
     """Raise ConfigError for what no site can mean."""
+    check_no_secret(asdict(site), "site")
     if site.kind not in KINDS:
         raise ConfigError(f"site.kind: '{site.kind}' is not known.{suggest(site.kind, KINDS)}")
     if site.container and site.container.engine not in ENGINES:

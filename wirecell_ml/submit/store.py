@@ -64,7 +64,7 @@ class Store:
         self.site, self.address = site, site.mailbox.rstrip("/")
         self.objects = open_objects(self.address, site.environment)
         self.seen: dict[str, Stored] = {}  # letters that have been read
-        self.code: dict[Path, str] = {}  # code that has been brought there → its digest
+        self.code: dict[Path, str] = {}  # code of a study → its digest
 
     def check(self) -> None:
         """Raise SubmitError where we may not write or read, Unavailable where nobody knows."""
@@ -93,17 +93,15 @@ class Store:
         return replace(batch, jobs=tuple(Job(job.token, (*start, job.token)) for job in batch.jobs))
 
     def bring_code(self, study: str, batch: Batch) -> str | None:
-        """Bring the code of a batch to the store, once; return its digest."""
+        """Bring the code of a batch to the store, unless it is there; return its digest."""
         folder = code_of(batch)
         if folder is None:
             return None
-        if folder in self.code:
-            return self.code[folder]
-        text = pack_code(folder)
-        name = f"{study}/code/{digest(text)}.tar.gz"
-        if name not in self.objects.find(f"{study}/code"):
-            self.objects.write({name: text})
-        self.code[folder] = digest(text)
+        there = self.objects.find(f"{study}/code")
+        if self.code.get(folder) not in {digest_in(name) for name in there}:
+            text = pack_code(folder)
+            self.code[folder] = digest(text)
+            self.objects.write({f"{study}/code/{self.code[folder]}.tar.gz": text})
         return self.code[folder]
 
     def collect(self, addresses: Mapping[str, Address]) -> None:
@@ -193,6 +191,11 @@ class Store:
             raise Expired(f"{self.address}: {error}") from error
         except Away as error:
             raise Unavailable(f"{self.address}: {error}") from error
+
+
+def digest_in(name: str) -> str:
+    """Return the digest in the name of an archive of code."""
+    return name.rpartition("/")[2].removesuffix(".tar.gz")
 
 
 def address_of(name: str) -> tuple[str, int]:

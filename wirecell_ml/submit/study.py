@@ -143,7 +143,7 @@ def ledger_url(given: str | None, folder: Path) -> str:
         return f"sqlite:///{(folder / 'ledger.sqlite').absolute()}"
     try:
         parts = sql.make_url(url)
-    except sql.exc.ArgumentError as error:
+    except (sql.exc.ArgumentError, ValueError) as error:
         raise ConfigError("ledger: no address of a database, such as postgresql://user@host/name") from error
     if given != "environment" and (parts.password or "password" in parts.query):
         raise ConfigError(

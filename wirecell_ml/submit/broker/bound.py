@@ -1,15 +1,17 @@
 """The clairvoyant bound: a time, and a sum of time and money, that no policy can beat in a given world.
 
-Every unit ends with one try that succeeds. It takes a slot of one site s for all of ``run[u, s]`` seconds, and does not
-start before the shortest wait that chance has for unit u at site s is over. Take a policy that is done by T, and let
-x[u, s] be 1 where unit u succeeds at s. Then
+Every unit ends with one try that succeeds, at one site s. Chance has fixed how the tries of u at s end, one after the
+other, and a try that is cut short otherwise leaves its fate to the next: so before u succeeds at s, all the failures
+that come first there have run their time. With them it takes slots of s for at least ``run[u, s]`` seconds, and ends no
+sooner than the shortest wait that chance has for u at s, this time, and the leases of tries that were lost: ``end[u, s]``.
+Take a policy that is done by T, and let x[u, s] be 1 where unit u succeeds at s. Then
 
-  (1) Σ_s x[u, s] = 1 for each u, and x[u, s] = 0 where wait[u, s] + run[u, s] > T;
+  (1) Σ_s x[u, s] = 1 for each u, and x[u, s] = 0 where end[u, s] > T;
   (2) Σ_u x[u, s] run[u, s] ≤ A_s(T), the integral until T of the slots that s can have at work. Where slots go away,
       units may run on, but each of them began within its run time before, when it had a slot: so no more are at work at
       t than the most slots within the longest run time before t, nor than may be in flight.
 
-Failed tries, later waits, polls and what is not yet known only make this harder. Relax x ≥ 0 to fractions, and move (2)
+Tries that fail elsewhere, later waits, polls and what is not yet known only make this harder. Relax x ≥ 0 to fractions, and move (2)
 into the objective with prices q_s ≥ 0: the money is at least
 
   D(T) = Σ_u min over s allowed by (1) of (cost[u, s] + q_s run[u, s]) − Σ_s q_s A_s(T)
@@ -50,24 +52,20 @@ class Capacity:
 class Instance:
     """A world as the bound sees it: matrices of units and sites."""
 
-    run_s: Floats  # (unit, site)
-    wait_s: Floats  # (unit, site)
+    run_s: Floats  # (unit, site): in slots, failures included
+    end_s: Floats  # (unit, site): soonest
     cost: Floats  # (unit, site)
     capacities: Sequence[Capacity]
-
-    @property
-    def ends_s(self) -> Floats:
-        """When each unit can have ended at each site."""
-        return self.wait_s + self.run_s
 
 
 def make_instance(scenario: Scenario) -> Instance:
     """Return the world of a scenario as the bound sees it."""
     truths = list(make_world(scenario).values())
-    run_s = np.stack([truth.run_s for truth in truths], axis=1)
+    whole = np.array([[truth.whole_s(unit) for truth in truths] for unit in range(scenario.units)])
+    run_s, lasting_s = whole[:, :, 0], whole[:, :, 1]
     prices = np.array([truth.day.hourly_price for truth in truths])
     wait_s = np.stack([truth.shortest_waits_s() for truth in truths], axis=1)
-    return Instance(run_s, wait_s, run_s / 3600 * prices, [capacity(truth) for truth in truths])
+    return Instance(run_s, wait_s + lasting_s, run_s / 3600 * prices, [capacity(truth) for truth in truths])
 
 
 def capacity(truth: Truth) -> Capacity:
@@ -93,7 +91,7 @@ def most_within(begins: Floats, slots: Floats, since: float, until: float) -> fl
 def least_cost(instance: Instance, seconds: float, prices: Floats) -> tuple[float, Floats]:
     """Return D for these prices, and by how much each site has too much to do, which is its slope."""
     room = np.array([capacity.until(seconds) for capacity in instance.capacities])
-    priced = np.where(instance.ends_s <= seconds, instance.cost + prices * instance.run_s, np.inf)
+    priced = np.where(instance.end_s <= seconds, instance.cost + prices * instance.run_s, np.inf)
     chosen = priced.argmin(axis=1)
     least = priced[np.arange(len(chosen)), chosen]
     used = np.bincount(chosen, instance.run_s[np.arange(len(chosen)), chosen], minlength=len(room))
@@ -102,9 +100,9 @@ def least_cost(instance: Instance, seconds: float, prices: Floats) -> tuple[floa
 
 def excluded(instance: Instance, seconds: float) -> bool:
     """Return whether some prices show that no policy is done by then."""
-    if (instance.ends_s.min(axis=1) > seconds).any():
+    if (instance.end_s.min(axis=1) > seconds).any():
         return True
-    free = Instance(instance.run_s, instance.wait_s, np.zeros_like(instance.cost), instance.capacities)
+    free = Instance(instance.run_s, instance.end_s, np.zeros_like(instance.cost), instance.capacities)
     prices = 1 / np.median(instance.run_s, axis=0)
     for step in range(ASCENTS):
         value, slope = least_cost(free, seconds, prices)

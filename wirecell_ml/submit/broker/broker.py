@@ -7,14 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from wirecell_ml.submit.broker.health import Health, read_health
 from wirecell_ml.submit.broker.horizon import horizon_s, worth_their_money
 from wirecell_ml.submit.broker.past import Choice, Past, Place, Queued, Wanted, Weights
-from wirecell_ml.submit.broker.reasons import left_out, why_here, why_leave
-from wirecell_ml.submit.broker.speeds import Profile, Runs, read_runs
+from wirecell_ml.submit.broker.reasons import left_out, why_here, why_leave, why_rests
+from wirecell_ml.submit.broker.speeds import Profile, Runs, most_at_once, read_runs
 from wirecell_ml.submit.broker.view import View
 from wirecell_ml.submit.broker.waits import Waits, read_waits
 from wirecell_ml.submit.site import Site
 from wirecell_ml.submit.status import price
 
 NEWEST = 300  # attempts of a site that ended: older ones are forgotten
+LATELY_S = 3 * 3600.0  # for so long it is remembered how many units ran at once
 BOUND = 0.5  # part of the units that have not started which may wait in queues; the others wait for better knowledge
 GAIN = 0.25  # by this part sooner a unit must end elsewhere to be taken out of a queue
 
@@ -37,6 +38,7 @@ class Broker:
         self.waits: dict[str, Waits] = {name: read_waits(some, now) for name, some in recent.items()}
         self.runs: dict[str, Runs] = read_runs(recent, self.sites, self.profiles, now)
         self.health: dict[str, Health] = {name: read_health(some, now) for name, some in recent.items()}
+        self.peaks = {name: most_at_once(some, now - LATELY_S) for name, some in recent.items()}
         self.spent = sum(self.cost(one, now) for some in by_site.values() for one in some if one.mine)
         self.cache: dict[str, dict[tuple[int, float, float | None], float]] = defaultdict(dict)
 
@@ -70,6 +72,7 @@ class Broker:
             name: View(
                 *(name, place, self.waits[name], self.runs[name], self.health[name]),
                 part=part,
+                peak=self.peaks[name],
                 guess=max(1.0, min(guess, place.room)),
                 cache=self.cache[name],
             )
@@ -131,8 +134,8 @@ class Round:
         return view.ahead < self.depth(view)
 
     def depth(self, view: View) -> int:
-        """Return how many units may wait at a site: its share of half the pool, of all where none waits yet."""
-        part = BOUND if view.place.waiting else 1.0
+        """Return how many units may wait at a site: its share of half the pool, of all where all of ours run."""
+        part = 1.0 if view.place.running and not view.place.waiting else BOUND
         soon = 2 * view.place.site.policy.poll_s * view.rate  # start before the broker is asked again
         return math.ceil(max(1.0, soon, part * self.pool * view.rate / self.rates))
 
@@ -156,6 +159,8 @@ class Round:
     def leaving(self, here: View, ours: Sequence[Queued]) -> list[tuple[str, str]]:
         """Return the attempts that should leave one queue, from its end on until one is better off there."""
         found = []
+        if here.health.closed_until:
+            return [(one.token, why_rests(here)) for one in ours]
         for position, one in reversed(list(enumerate(ours))):
             stays_s = here.done_s(position, self.now - one.submitted)
             others = [view for view in self.open if view is not here and view.name not in one.barred | one.avoid]

@@ -10,14 +10,14 @@ STEPS = 40  # of the bisection: to a part in 10^12
 def horizon_s(views: Sequence[View], pool: int) -> float:
     """Return in how many seconds the last of ``pool`` units that have not started ends.
 
-    A site that starts ``rate`` units a second has ended ``rate · (H − run − delay)`` of them by H; H is where these add
-    up to the pool. It is never sooner than the end of the one unit that would be done first.
+    Each site starts ``rate`` units a second, those that wait there at once and new ones after the wait of an empty queue;
+    H is where what they have ended by then adds up to the pool. The unit that would be done first is not done sooner.
     """
     soonest = min(view.done_s(0) for view in views)
-    low, high = 0.0, max(view.long_run_s + view.delay_s for view in views) + pool / sum(view.rate for view in views)
+    low, high = 0.0, max(view.long_run_s + view.wait_s(0) for view in views) + pool / sum(view.rate for view in views)
     for _ in range(STEPS):
         middle = (low + high) / 2
-        ended = sum(view.rate * max(0.0, middle - view.long_run_s - view.delay_s) for view in views)
+        ended = sum(view.ended_by(middle) for view in views)
         low, high = (middle, high) if ended < pool else (low, middle)
     return max(soonest, high)
 

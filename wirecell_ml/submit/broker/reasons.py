@@ -48,3 +48,8 @@ def why_leave(here: View, stays_s: float, best: View) -> str:
         f"taken out of the queue of {here.name}, where it would end in about {duration(stays_s)}; "
         f"at {best.name} in {duration(best.done_s(best.ahead))}"
     )
+
+
+def why_rests(here: View) -> str:
+    """Return why a whole queue is given up."""
+    return f"taken out of the queue of {here.name}, which failed {here.health.row} times in a row"

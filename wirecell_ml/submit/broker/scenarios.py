@@ -37,10 +37,10 @@ class SiteDay:
 
     speed: float = 1.0  # work done per second
     spread: float = 0.1  # of run times of equal work, standard deviation of the logarithm
-    slots: list[list[float]] = field(default_factory=lambda: [[0, 10]])  # hour of the day → units that can run at once
+    slots: dict[int, float] = field(default_factory=lambda: {0: 10})  # hour of the day → units that can run at once
     drift: float = 0.0  # standard deviation of the logarithm of the slots about that, as others come and go
     drift_h: float = 6.0  # hours after which that is forgotten
-    wait_s: list[list[float]] = field(default_factory=lambda: [[0, 60]])  # hour of the day → median wait of the scheduler
+    wait_s: dict[int, float] = field(default_factory=lambda: {0: 60})  # hour of the day → median wait of the scheduler
     wait_spread: float = 0.5  # standard deviation of the logarithm of waits
     waits_s: list[float] | None = None  # recorded waits, in place of those two
     staging_s: float = 0.0  # before the work of a unit begins, its slot taken
@@ -93,7 +93,7 @@ def check(scenario: Scenario, path: Path) -> None:
         kinds = {outage.kind for outage in site.outages}
         for kind in kinds - set(OUTAGES):
             raise ConfigError(f"{path}: sites.{name}.outages: '{kind}' is not known.{suggest(kind, OUTAGES)}")
-        if site.speed <= 0 or max(slots for _, slots in site.slots) < 1:
+        if site.speed <= 0 or max(slots for slots in site.slots.values()) < 1:
             raise ConfigError(f"{path}: sites.{name}: speed is above 0, and slots at least 1 at some hour")
 
 
@@ -131,7 +131,7 @@ def random_scenario(seed: int) -> Scenario:
     """Return a day drawn at random: the check that a broker is not made for the shipped ones."""
     draw = random.Random(seed)  # noqa: S311  (no secret)
     sites = {f"site{index}": random_site(draw) for index in range(draw.randint(2, 8))}
-    slots = sum(max(number for _, number in site.slots) * site.speed for site in sites.values())
+    slots = sum(max(site.slots.values()) * site.speed for site in sites.values())
     work_s = draw.choice([600.0, 1800.0, 3600.0])
     hours = draw.uniform(4, 20)
     units = max(20, min(3000, round(0.6 * slots * hours * 3600 / work_s)))
@@ -151,9 +151,9 @@ def random_site(draw: random.Random) -> SiteDay:
     return SiteDay(
         speed=draw.uniform(0.3, 1.5),
         spread=draw.uniform(0.02, 0.2),
-        slots=[[0, night], [8, day], [19, night]],
+        slots={0: night, 8: day, 19: night},
         drift=draw.choice([0.0, 0.0, 0.2, 0.4]),
-        wait_s=[[0, 0.5 * wait_s], [8, wait_s], [19, 0.5 * wait_s]],
+        wait_s={0: 0.5 * wait_s, 8: wait_s, 19: 0.5 * wait_s},
         wait_spread=draw.uniform(0.2, 1.0),
         staging_s=draw.choice([0.0, 60.0, 300.0]),
         crashes=draw.choice([0.0, 0.02, 0.1, 0.3]),
@@ -166,12 +166,7 @@ def random_site(draw: random.Random) -> SiteDay:
     )
 
 
-def hourly(steps: list[list[float]], hour: float) -> float:
-    """Return the value of a day's steps at an hour: the last that began, or that of the day before."""
-    begun = [value for since, value in steps if since <= hour % 24]
-    return begun[-1] if begun else steps[-1][1]
-
-
-def number_of_slots(scenario: Scenario) -> Mapping[str, float]:
-    """Return the most slots of each site."""
-    return {name: max(number for _, number in site.slots) for name, site in scenario.sites.items()}
+def hourly(steps: Mapping[int, float], hour: float) -> float:
+    """Return the value of a day's steps at an hour: of the last that began, be it the day before."""
+    begun = [since for since in steps if since <= hour % 24]
+    return steps[max(begun or steps)]

@@ -5,7 +5,7 @@ looks every ``poll_s``: what happened since then it does not know.
 """
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
@@ -20,8 +20,8 @@ from wirecell_ml.submit.site import Cost, Policy, Site
 from wirecell_ml.submit.states import AttemptState
 
 A = AttemptState
-CRASH_S = 20.0  # after which a unit crashes at a site that is broken
-KNOWN_AS = {"succeeded": A.SUCCEEDED, "crashed": A.FAILED_INFRA, "preempted": A.PREEMPTED, "lost": A.LOST}
+BROKEN, CRASH_S = "broken", 20.0  # how a unit ends at a site that is broken, and when
+KNOWN_AS = {"succeeded": A.SUCCEEDED, "crashed": A.FAILED_INFRA, BROKEN: A.FAILED_INFRA, "preempted": A.PREEMPTED, "lost": A.LOST}
 
 
 class Choosing(Protocol):
@@ -51,7 +51,6 @@ class Try:
     unit: int
     number: int  # of all attempts at the unit, from 1
     site: str
-    tried: int  # how often the unit was tried at this site before
     submitted: float
     started: float | None = None
     ended: float | None = None
@@ -77,6 +76,7 @@ class Ground:
     running: dict[Try, None] = field(default_factory=dict)  # in the order of their starts
     known: dict[Try, None] = field(default_factory=dict)  # open, as the driver knows them
     at_work: int = 0  # of these, started
+    met: Counter[int] = field(default_factory=Counter)  # unit → tries here that ended by chance
     ended: deque[Past] = field(default_factory=lambda: deque(maxlen=NEWEST))
 
     def trouble(self, now: float) -> str:
@@ -160,15 +160,19 @@ class Simulation:
             one.started = now
             ground.running[one] = None
             self.news.append(one)
-            kind, seconds = ground.truth.end(one.unit, one.tried)
+            kind, seconds = ground.truth.end(one.unit, ground.met[one.unit])
             if ground.trouble(now) == "broken":
-                kind, seconds = "crashed", CRASH_S
-            self.at(now + seconds, lambda time, one=one, kind=kind: self.end(one, kind, time))  # type: ignore[misc]
+                kind, seconds = BROKEN, CRASH_S
+            self.at(now + seconds, lambda time, one=one, kind=kind: self.meet(one, kind, time))  # type: ignore[misc]
+
+    def meet(self, one: Try, kind: str, now: float) -> None:
+        """Let a try end as it was to end, if it has not ended otherwise."""
+        if one.ended is None:
+            self.grounds[one.site].met[one.unit] += kind != BROKEN
+            self.end(one, kind, now)
 
     def end(self, one: Try, kind: str, now: float) -> None:
-        """End a try, if it has not ended otherwise; a lost one is known to be lost after its lease."""
-        if one.ended is not None:
-            return
+        """End a try; a lost one is known to be lost after its lease."""
         one.ended, one.kind = now, kind
         ground = self.grounds[one.site]
         ground.running.pop(one, None)
@@ -284,11 +288,11 @@ class Simulation:
     def submit(self, unit: int, site: str, now: float) -> None:
         """Send a unit to a site."""
         ground = self.grounds[site]
-        tried = sum(one.site == site for one in self.made[unit])
-        one = Try(unit, len(self.made[unit]) + 1, site, tried, now)
+        sent = sum(one.site == site for one in self.made[unit])
+        one = Try(unit, len(self.made[unit]) + 1, site, now)
         self.made[unit].append(one)
         ground.known[one] = None
-        self.at(now + ground.truth.wait_s(unit, tried, self.hour(now)), lambda time: self.enter(one, time))
+        self.at(now + ground.truth.wait_s(unit, sent, self.hour(now)), lambda time: self.enter(one, time))
 
     def take_back(self, token: str, now: float) -> None:
         """Take a try out of its queue; one that has just started is stopped: its successor is fenced from it."""

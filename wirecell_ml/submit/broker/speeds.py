@@ -149,3 +149,14 @@ def typical_work(measured: Mapping[str, Durations], speed: Mapping[str, float]) 
     if not known:
         return FIRST_GUESS_S * max(speed.values(), default=1.0)
     return math.exp(sum(value * weight for value, weight in known) / sum(weight for _, weight in known))
+
+
+def most_at_once(past: Sequence[Past], since: float) -> int:
+    """Return how many units ran at once at most since then."""
+    changes = [(one.started, 1) for one in past if one.started is not None]
+    changes += [(one.ended, -1) for one in past if one.started is not None and one.ended is not None]
+    running = most = 0
+    for time, step in sorted(changes):
+        running += step
+        most = max(most, running) if time >= since else most
+    return most

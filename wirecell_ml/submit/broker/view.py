@@ -10,6 +10,8 @@ from wirecell_ml.submit.broker.speeds import Runs
 from wirecell_ml.submit.broker.waits import Waits
 from wirecell_ml.submit.status import price
 
+GROWTH = 2.0  # as many times the units that were seen to run at once may be tried next
+FULLER = 1.5  # a queue is ours if a unit at its end waits so many times as long as one that finds it empty
 SILENCE_S = 1800.0  # by so much longer a unit is expected to wait where the batch system does not answer
 
 
@@ -23,6 +25,7 @@ class View:
     runs: Runs
     health: Health
     part: float  # the quantile that is planned with
+    peak: int  # of the units that ran at once lately
     guess: float  # of the units that run at once, where nothing of ours is there yet
     sent: int = 0
     cache: dict[tuple[int, float, float | None], float] = field(default_factory=dict)
@@ -38,23 +41,27 @@ class View:
 
     @property
     def at_once(self) -> float:
-        """Units that are believed to run at once: as many as run, or more where none has to wait."""
+        """Units that are believed to run at once: as many as do, or more where our own queue is not what they wait for."""
         place = self.place
-        if place.waiting:
-            return max(1.0, place.running)
-        if place.running:
-            return min(2.0 * place.running, place.running + max(0, place.room))
-        return self.guess
+        if place.waiting and place.running and self.is_full():
+            return place.running
+        seen = max(place.running, self.peak)
+        return min(GROWTH * seen, place.running + place.waiting + max(0, place.room)) if seen else self.guess
+
+    def is_full(self) -> bool:
+        """Return whether a unit waits for those of ours that are ahead: with fewer of them others waited less."""
+        return self.wait_s(self.place.waiting) > FULLER * self.wait_s(0)
 
     @property
     def ahead(self) -> int:
         """Units of ours that the next one finds in the queue."""
         return self.place.waiting + self.sent
 
-    @property
-    def delay_s(self) -> float:
-        """Seconds until a first unit starts, where none of ours runs yet."""
-        return 0.0 if self.place.running else self.wait_s(0)
+    def ended_by(self, seconds: float) -> float:
+        """Return how many units that have not started yet can have ended by then, those in the queue first."""
+        queued = self.rate * max(0.0, seconds - self.long_run_s - (0.0 if self.place.running else self.wait_s(0)))
+        later = self.rate * max(0.0, seconds - self.long_run_s - self.wait_s(0))
+        return min(queued, self.place.waiting + later)
 
     def wait_s(self, ahead: float, waited_s: float = 0.0) -> float:
         """Return how long a unit still waits behind so many of ours, between what is known for powers of two."""

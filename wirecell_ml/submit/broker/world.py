@@ -11,7 +11,7 @@ from wirecell_ml.submit.broker.scenarios import HORIZON_H, Scenario, SiteDay, ho
 
 Floats = NDArray[np.float64]
 
-TRIES = 8  # of a unit at a site that chance tells apart; from the last on nothing goes wrong
+TRIES = 8  # fates of a unit at a site; the last of them is to succeed
 STEP_S = 900.0  # between changes of slots that drift
 
 
@@ -28,9 +28,9 @@ class Truth:
     changes: list[tuple[float, int]]  # seconds → slots, from 0 on
     forecast_error: Floats  # (poll,)
 
-    def wait_s(self, unit: int, tried: int, hour: float) -> float:
-        """Return how long the scheduler keeps a unit that is sent at this hour of the day."""
-        factor = float(self.wait_factor[unit, min(tried, TRIES - 1)])
+    def wait_s(self, unit: int, sent: int, hour: float) -> float:
+        """Return how long the scheduler keeps a unit that was ``sent`` here before, at this hour of the day."""
+        factor = float(self.wait_factor[unit, sent % TRIES])
         return factor if self.day.waits_s else factor * hourly(self.day.wait_s, hour)
 
     @cached_property
@@ -40,23 +40,34 @@ class Truth:
 
     def shortest_waits_s(self) -> Floats:
         """Return the least that each unit waits, whenever it is sent."""
-        least = 1.0 if self.day.waits_s else min(value for _, value in self.day.wait_s)
+        least = 1.0 if self.day.waits_s else min(self.day.wait_s.values())
         return np.asarray(self.wait_factor.min(axis=1) * least)
 
-    def end(self, unit: int, tried: int) -> tuple[str, float]:
-        """Return how a try ends, and after how many seconds."""
+    def end(self, unit: int, met: int) -> tuple[str, float]:
+        """Return how a try ends and after how many seconds, where the unit has ``met`` its fate here so often before."""
         run_s = float(self.run_s[unit])
         ends = [("succeeded", run_s)]
-        if tried >= TRIES - 1:
+        if met >= TRIES - 1:
             return ends[0]
         if self.day.preemptions_per_h:
-            ends.append(("preempted", float(self.notice_s[unit, tried])))
-        fate, point = float(self.fate[unit, tried]), float(self.point[unit, tried]) * run_s
+            ends.append(("preempted", float(self.notice_s[unit, met])))
+        fate, point = float(self.fate[unit, met]), float(self.point[unit, met]) * run_s
         if fate < self.day.crashes:
             ends.append(("crashed", point))
         elif fate < self.day.crashes + self.day.losses:
             ends.append(("lost", point))
         return min(ends, key=lambda end: end[1])
+
+    def whole_s(self, unit: int) -> tuple[float, float]:
+        """Return the slot-seconds that a unit takes here until it succeeds, and the seconds from its first start on."""
+        taken_s = lease_s = 0.0
+        for met in range(TRIES):
+            kind, seconds = self.end(unit, met)
+            taken_s += seconds
+            if kind == "succeeded":
+                break
+            lease_s += self.day.lease_s if kind == "lost" else 0.0
+        return taken_s, taken_s + lease_s
 
 
 def make_world(scenario: Scenario) -> dict[str, Truth]:
@@ -92,7 +103,7 @@ def slot_changes(site: SiteDay, start_h: float, random: np.random.Generator) -> 
     """Return when a site has how many slots: its day, the drift about it, and its outages."""
     times = set(np.arange(0, 3600 * HORIZON_H, STEP_S).tolist()) if site.drift else {0.0}
     days = range(math.ceil(HORIZON_H / 24) + 1)
-    times |= {3600 * (24 * day + hour - start_h) for day in days for hour, _ in site.slots}
+    times |= {3600 * (24 * day + hour - start_h) for day in days for hour in site.slots}
     stopping = [outage for outage in site.outages if outage.kind in ("dead", "drained")]
     times |= {3600 * hour for outage in stopping for hour in (outage.from_h, outage.to_h)}
     found: list[tuple[float, int]] = []

@@ -168,12 +168,12 @@ class HTCondor:
 
 def refuse(command: str, said: str) -> NoReturn:
     """Raise what a command that failed means."""
-    line = one_line(said) or "failed without a word"
-    if LOGIN.search(line):
-        raise Expired(f"{command}: {line}. Renew your token or proxy")
-    if SILENT.search(line):
-        raise Unavailable(f"{command}: {line}")
-    raise Refused(line)
+    whole = " ".join(said.split())
+    if LOGIN.search(whole):
+        raise Expired(f"{command}: {one_line(whole)}. Renew your token or proxy")
+    if SILENT.search(whole):
+        raise Unavailable(f"{command}: {one_line(whole)}")
+    raise Refused(one_line(whole) or "failed without a word")
 
 
 def of(attribute: str, value: str) -> str:

@@ -7,14 +7,11 @@ from wirecell_ml.submit.states import JobState
 
 SILENT = re.compile(
     r"can't find address|failed to connect|could ?n.t connect|failed to fetch ads|communication error|did not respond"
-    r"|timed out|connection (refused|closed|reset)|unable to locate|could ?n.t contact|failed to receive"
-    r"|failed to commit job submission into the queue\.?$|does not exist",
+    r"|timed out|connection (refused|closed|reset)|unable to locate|could ?n.t contact|failed to receive",
     re.IGNORECASE,
 )
 LOGIN = re.compile(
-    r"AUTHENTICATE:\d+|SECMAN:2010|permission denied|authentication (failed|error)|token|credential"
-    r"|proxy (has )?expired",
-    re.IGNORECASE,
+    r"AUTHENTICATE:100[34]|SECMAN:2010|\b(token|credential|proxy)\b.*\b(expired|not valid|invalid)\b", re.IGNORECASE
 )
 
 STATES = {  # JobStatus → our word

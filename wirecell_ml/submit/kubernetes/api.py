@@ -1,8 +1,10 @@
-"""The API server of a cluster: the few requests that are made of it, and what its answers mean."""
+"""The API server of a cluster: the few requests that are made of it, and what its answers mean.
+
+The Python client of Kubernetes knows how to log in; what is asked and answered are plain documents.
+"""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -11,17 +13,24 @@ from wirecell_ml.errors import SubmitError, suggest
 from wirecell_ml.submit.backend import Expired, Refused, Unavailable
 from wirecell_ml.submit.job import pieces
 from wirecell_ml.submit.kubernetes.documents import BATCH, Document
+from wirecell_ml.submit.secret import hide
 from wirecell_ml.submit.site import Site
 
 TIMEOUT_S = (5, 30)  # to connect, to answer
 NAMES_AT_ONCE = 100  # batches in one question
 PAGE = 500  # documents in one answer
-LONGEST_LOG_LINES = 50_000
-NOT_THERE, ALREADY = 404, 409
-NO_LOGIN = 401
-BUSY = 429
-SILENT = 500  # and above
+LOG_LINES = 50_000  # that are kept of what a pod prints
+NO_LOGIN, NOT_THERE, ALREADY, BUSY, SILENT = 401, 404, 409, 429, 500  # status of an answer
+LOGIN = "BearerToken"  # as the client calls a token
 NOBODY = "system:anonymous"  # whom a server takes us for that was shown no login
+
+
+class Answered(Exception):  # noqa: N818
+    """The API server answered with a status that is no success."""
+
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(said)
+        self.status = status
 
 
 class Cluster:
@@ -30,9 +39,111 @@ class Cluster:
     def __init__(self, site: Site) -> None:
         self.site, self.namespace = site, site.kubernetes.namespace
 
+    def create(self, job: Document, dry_run: bool = False) -> None:
+        """Create a Job; one of its name that is there already is the same one, sent before."""
+        query = {"dryRun": "All"} if dry_run else {}
+        self.request("POST", self.path("jobs"), query, job, fine=(ALREADY,))
+
+    def delete(self, token: str) -> None:
+        """Delete a Job, if it is there; its pod is told to end, and has its grace for that."""
+        query = {"propagationPolicy": "Background"}
+        self.request("DELETE", f"{self.path('jobs')}/{token}", query, fine=(NOT_THERE,))
+
+    def jobs(self, batches: Sequence[str]) -> list[Document]:
+        """Return the Jobs of batches."""
+        return self.listed("jobs", batches)
+
+    def pods(self, batches: Sequence[str]) -> list[Document]:
+        """Return the pods of batches."""
+        return self.listed("pods", batches)
+
+    def nodes(self) -> list[Document]:
+        """Return the nodes; raises Refused where we may not see them."""
+        return self.all_pages("/api/v1/nodes", {})
+
+    def log(self, pod: str) -> bytes | None:
+        """Return what a pod has printed, its last lines; None where the node that knows it does not say."""
+        try:
+            return self.ask("GET", f"{self.path('pods')}/{pod}/log", {"tailLines": str(LOG_LINES)})
+        except Answered as answer:
+            if is_expired(answer):
+                raise self.meant(answer) from answer
+            return None
+
+    def path(self, kind: str) -> str:
+        """Return where the jobs or pods of our namespace are."""
+        group = "/apis/batch/v1" if kind == "jobs" else "/api/v1"
+        return f"{group}/namespaces/{self.namespace}/{kind}"
+
+    def listed(self, kind: str, batches: Sequence[str]) -> list[Document]:
+        """Return the jobs or pods of batches."""
+        found: list[Document] = []
+        for some in pieces(batches, NAMES_AT_ONCE):
+            found += self.all_pages(self.path(kind), {"labelSelector": f"{BATCH} in ({','.join(some)})"})
+        return found
+
+    def all_pages(self, path: str, query: Mapping[str, str]) -> list[Document]:
+        """Return the documents of a list, however many answers that takes."""
+        found: list[Document] = []
+        following = ""
+        while True:
+            page = {"limit": str(PAGE)} | ({"continue": following} if following else {})
+            answer = json.loads(self.request("GET", path, {**query, **page}))
+            found += answer["items"]
+            following = answer["metadata"].get("continue", "")
+            if not following:
+                return found
+
+    def request(
+        self, method: str, path: str, query: Mapping[str, str], body: object = None, fine: Sequence[int] = ()
+    ) -> bytes:
+        """Return the answer to a request, also one of a ``fine`` status; raises what any other failure means."""
+        try:
+            return self.ask(method, path, query, body)
+        except Answered as answer:
+            if answer.status in fine:
+                return b""
+            raise self.meant(answer) from answer
+
+    def meant(self, answer: Answered) -> Exception:
+        """Return the exception that an answer means."""
+        if is_expired(answer):
+            self.__dict__.pop("client", None)  # the kubeconfig may have a new login by the next time
+            return Expired(
+                f"Kubernetes does not accept this login any more ({answer}). Log in again, as you did for kubectl: the "
+                "kubeconfig is read again"
+            )
+        if answer.status >= SILENT or answer.status in (0, BUSY):
+            return Unavailable(f"the API server of Kubernetes: {answer}")
+        return Refused(str(answer))
+
+    def ask(self, method: str, path: str, query: Mapping[str, str], body: object = None) -> bytes:
+        """Return the answer to a request; raises Answered for one that failed, Unavailable where there is none."""
+        library, http = load_library().client, import_module("urllib3").exceptions
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        words = self.client.param_serialize(
+            method, path, query_params=list(query.items()), header_params=headers, body=body, auth_settings=[LOGIN]
+        )
+        try:
+            response = self.client.call_api(*words, _request_timeout=TIMEOUT_S)
+            data = bytes(response.read())
+        except library.ApiException as error:  # of its own making: no secure connection
+            raise Unavailable(f"the API server of Kubernetes: {' '.join(str(error.reason).split())}") from error
+        except http.HTTPError as error:
+            raise Unavailable(f"the API server of Kubernetes does not answer: {error}") from error
+        except ValueError:  # whose text shows the token
+            raise SubmitError(
+                f"site {self.site.name}: the token in the kubeconfig has characters that no token has, such as the end "
+                "of a line. Take them out"
+            ) from None
+        if not 200 <= response.status < 300:
+            secrets = self.client.configuration.api_key.values()
+            raise Answered(response.status, hide(message(data), secrets) or f"status {response.status}")
+        return data
+
     @cached_property
     def client(self) -> Any:
-        """The client of the API server; made anew once its login is no longer good."""
+        """What knows the address of the API server and our login; made anew once that is no longer good."""
         library = load_library()
         configuration = library.client.Configuration()
         path = self.site.environment.get("KUBECONFIG")
@@ -43,7 +154,10 @@ class Cluster:
                 client_configuration=configuration,
             )
         except library.config.ConfigException as error:
-            raise SubmitError(f"site {self.site.name}: {self.no_context(library, path) or error}") from error
+            said = self.no_context(library, path) or (
+                f"no login to a cluster: {error}. Keep its kubeconfig at ~/.kube/config, or let KUBECONFIG name it"
+            )
+            raise SubmitError(f"site {self.site.name}: {said}") from error
         configuration.retries = False
         return library.client.ApiClient(configuration)
 
@@ -53,117 +167,23 @@ class Cluster:
             contexts, _ = library.config.list_kube_config_contexts(path)
         except library.config.ConfigException:
             return ""
-        names = {str(one["name"]) for one in contexts}
-        wanted = self.site.kubernetes.context
+        names, wanted = {str(one["name"]) for one in contexts}, self.site.kubernetes.context
         if wanted is None or wanted in names:
             return ""
-        return f"site.kubernetes.context: no context '{wanted}'.{suggest(wanted, names)}"
-
-    def create(self, job: Document, dry_run: bool = False) -> None:
-        """Create a Job; one of its name that is there already is the same one, sent before."""
-        more = {"dry_run": "All"} if dry_run else {}
-        with self.meaning():
-            try:
-                self.batch.create_namespaced_job(self.namespace, job, **self.options, **more)
-            except load_library().client.ApiException as error:
-                if error.status != ALREADY:
-                    raise
-
-    def delete(self, token: str) -> None:
-        """Delete a Job; its pod is told to end, and has its grace for that."""
-        with self.meaning():
-            try:
-                self.batch.delete_namespaced_job(token, self.namespace, propagation_policy="Background", **self.options)
-            except load_library().client.ApiException as error:
-                if error.status != NOT_THERE:
-                    raise
-
-    def jobs(self, batches: Sequence[str]) -> list[Document]:
-        """Return the Jobs of batches."""
-        return self.listed(self.batch.list_namespaced_job, batches)
-
-    def pods(self, batches: Sequence[str]) -> list[Document]:
-        """Return the pods of batches."""
-        return self.listed(self.core.list_namespaced_pod, batches)
-
-    def listed(self, call: Any, batches: Sequence[str]) -> list[Document]:
-        """Return the documents of batches."""
-        found: list[Document] = []
-        for some in pieces(batches, NAMES_AT_ONCE):
-            found += self.all_pages(call, self.namespace, label_selector=f"{BATCH} in ({','.join(some)})")
-        return found
-
-    def nodes(self) -> list[Document]:
-        """Return the nodes; raises Refused where we may not see them."""
-        return self.all_pages(self.core.list_node)
-
-    def all_pages(self, call: Any, *words: str, **more: str) -> list[Document]:
-        """Return the documents of a list, however many answers that takes."""
-        found: list[Document] = []
-        following = ""
-        while True:
-            with self.meaning():
-                answer = json.loads(call(*words, limit=PAGE, _continue=following, **more, **self.options).data)
-            found += answer["items"]
-            following = answer["metadata"].get("continue", "")
-            if not following:
-                return found
-
-    def log(self, pod: str) -> bytes | None:
-        """Return what a pod has printed, its last lines; None where the node that knows it does not say."""
-        with self.meaning():
-            try:
-                answer = self.core.read_namespaced_pod_log(
-                    pod, self.namespace, tail_lines=LONGEST_LOG_LINES, **self.options
-                )
-            except load_library().client.ApiException as error:
-                if error.status == NO_LOGIN:
-                    raise
-                return None
-        return bytes(answer.data)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What every request has: its answer is JSON, read by us, and does not take for ever."""
-        return {"_preload_content": False, "_request_timeout": TIMEOUT_S}
-
-    @property
-    def batch(self) -> Any:
-        """The requests about Jobs."""
-        return load_library().client.BatchV1Api(self.client)
-
-    @property
-    def core(self) -> Any:
-        """The requests about pods and nodes."""
-        return load_library().client.CoreV1Api(self.client)
-
-    @contextmanager
-    def meaning(self) -> Iterator[None]:
-        """Raise Unavailable, Expired or Refused for an answer that means it."""
-        library, http = load_library(), import_module("urllib3").exceptions
-        try:
-            yield
-        except library.client.ApiException as error:
-            said = message(error)
-            if error.status == NO_LOGIN or NOBODY in said:
-                self.__dict__.pop("client", None)  # the kubeconfig may have a new login by the next time
-                raise Expired(
-                    f"Kubernetes takes no request under this login any more ({said}). Log in again, as your cluster "
-                    "says (its web page, or kubectl get jobs)"
-                ) from error
-            if error.status == BUSY or (error.status or SILENT) >= SILENT:
-                raise Unavailable(f"the API server of Kubernetes: {said}") from error
-            raise Refused(said) from error
-        except http.HTTPError as error:
-            raise Unavailable(f"the API server of Kubernetes does not answer: {error}") from error
+        return f"site.kubernetes.context: the kubeconfig has no '{wanted}'.{suggest(wanted, names)}"
 
 
-def message(error: Any) -> str:
-    """Return what the API server says of a request that failed, in one line."""
+def is_expired(answer: Answered) -> bool:
+    """Return whether the API server does not know who we are, as after the end of a login."""
+    return answer.status == NO_LOGIN or NOBODY in str(answer)
+
+
+def message(data: bytes) -> str:
+    """Return what the API server says of a request that failed, in one line; "" where it says nothing."""
     try:
-        said = json.loads(error.body)["message"]
+        said = json.loads(data)["message"]
     except (ValueError, KeyError, TypeError):
-        said = error.reason or f"status {error.status}"
+        said = data[:500].decode(errors="replace")
     return " ".join(str(said).split())
 
 

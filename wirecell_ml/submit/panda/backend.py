@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,10 +81,8 @@ class Panda:
         found: dict[str, JobState] = {}
         for batch, asked in by_batch(tokens):
             assert server
-            try:
+            with asking(batch):
                 found |= self.batch_states(server, batch, asked)
-            except Refused as error:
-                raise Unavailable(f"{batch}: {error}") from error
         return found
 
     def batch_states(self, server: Server, batch: str, asked: Collection[str]) -> dict[str, JobState]:
@@ -164,11 +163,12 @@ class Panda:
         server = self.server if tokens else None
         for batch, unwanted in by_batch(tokens):
             assert server
-            seen = self.look(server, batch)
-            if seen is None and batch in self.tasks:
-                raise Unavailable(f"{batch}: its task has no inputs yet that could be ended")
-            if seen:
-                self.end(server, batch, seen, set(unwanted))
+            with asking(batch):
+                seen = self.look(server, batch)
+                if seen:
+                    self.end(server, batch, seen, set(unwanted))
+                elif batch in self.tasks:
+                    raise Unavailable(f"{batch}: its task has no inputs yet that could be ended")
 
     def end(self, server: Server, batch: str, seen: Task, unwanted: set[str]) -> None:
         """End the jobs of tokens of one task; its inputs that have none yet are ended with the task only."""
@@ -201,26 +201,22 @@ class Panda:
     def outlook(self, resources: Resources) -> float | None:
         """Return how long those before it in the queue take, if each job takes the time that this one may."""
         queue = task.settings(self.site).queue
-        try:
+        with asking("statistics"):
             jobs = self.server.get("statistics/active_job_stats_by_site")
-        except Refused as error:
-            raise Unavailable(f"{error}") from error
-        return outlook_s(jobs, resources.minutes, queue)
+            return outlook_s(jobs, resources.minutes, queue)
 
     def explain(self, token: str) -> str:
         """Return what PanDA says of a token: of its job where it has one, else of its task."""
         batch, server = token.rpartition("-")[0], self.server
-        try:
+        with asking(batch):
             seen = self.look(server, batch)
             if seen is None:
                 return "PanDA has put the task down, and has not looked at it yet" if batch in self.tasks else ""
             if job := self.description(server, batch, seen, token):
                 return reading.job_line(job)
             details = server.get("task/get_detailed_info", task_id=seen.number)
-        except Refused as error:
-            raise Unavailable(f"{batch}: {error}") from error
-        why = f": {details['errorDialog']}" if details.get("errorDialog") else ""
-        return f"task {seen.number} {seen.status}, input {seen.inputs.get(token, 'not there')}{why}"
+            why = f": {details['errorDialog']}" if details.get("errorDialog") else ""
+            return f"task {seen.number} {seen.status}, input {seen.inputs.get(token, 'not there')}{why}"
 
     def description(self, server: Server, batch: str, seen: Task, token: str) -> dict[str, Any] | None:
         """Return the job of a token, or None before there is one."""
@@ -235,8 +231,10 @@ class Panda:
         server = self.server if wanted else None
         for batch, some in by_batch(wanted):
             assert server
-            seen = self.look(server, batch)
-            for job in self.ended(server, batch, seen, some) if seen else ():
+            with asking(batch):
+                seen = self.look(server, batch)
+                jobs = list(self.ended(server, batch, seen, some)) if seen else []
+            for job in jobs:
                 if log := pilot_log(str(job.get("pilotID") or ""), server.address):
                     folder.mkdir(parents=True, exist_ok=True)
                     (folder / f"{reading.job_token(job, batch)}.log").write_bytes(log)
@@ -249,6 +247,17 @@ class Panda:
             for job in described(server, "job/get_description_incl_archive", some):
                 if reading.job_token(job, batch) in ended:
                     yield job
+
+
+@contextmanager
+def asking(what: str) -> Iterator[None]:
+    """Take a refusal, and an answer that cannot be read, for silence: they say nothing of a job."""
+    try:
+        yield
+    except Refused as error:
+        raise Unavailable(f"{what}: {error}") from error
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise Unavailable(f"{what}: an answer that is not PanDA's: {type(error).__name__}: {error}") from error
 
 
 def by_batch(tokens: Collection[str]) -> list[tuple[str, list[str]]]:
@@ -272,7 +281,7 @@ def told(server: Server, endpoint: str, order: dict[str, Any]) -> None:
         server.post(endpoint, order)
     except Refused as error:
         if "not accepted if the task is" not in str(error):
-            raise Unavailable(f"{endpoint}: {error}") from error
+            raise
 
 
 def pilot_log(address: str, server: str) -> bytes:

@@ -5,6 +5,7 @@ python -m wirecell_ml.submit login site=panda
 
 import json
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from urllib.error import HTTPError
@@ -18,6 +19,7 @@ from wirecell_ml.submit.backend import Expired, Unavailable
 from wirecell_ml.submit.panda.rest import fetch, line, server_address, text_of
 from wirecell_ml.submit.panda.task import settings
 from wirecell_ml.submit.panda.tokens import given, locked, read_login, seconds_left, token_folder, write_login
+from wirecell_ml.submit.secret import hide
 from wirecell_ml.submit.site import PandaSettings, Site
 
 RENEW_S = 300  # a token that lives no longer than this is renewed
@@ -88,7 +90,8 @@ def login(site: Site, console: Console) -> None:
     try:
         issuer = issuer_of(asked)
         started = begun(issuer)
-        console.print(f"Open {address_of(started)} and confirm the code {started.get('user_code', '')}", soft_wrap=True)
+        told = f"Open {address_of(started)} and confirm the code {started.get('user_code', '')}"
+        console.print(told, soft_wrap=True, markup=False, highlight=False)
         answer = awaited(issuer, started)
     except (Denied, Unavailable) as error:
         raise SubmitError(f"no login at {asked.url}: {error}") from error
@@ -97,7 +100,7 @@ def login(site: Site, console: Console) -> None:
         write_login(folder, answer)
     hours = seconds_left(answer["id_token"]) / 3600
     renewal = "and is renewed by itself" if answer.get("refresh_token") else "and cannot be renewed: log in again then"
-    console.print(f"Logged in. The token ends in {hours:.1f} h {renewal}.")
+    console.print(f"Logged in. The token ends in {hours:.1f} h {renewal}.", highlight=False)
 
 
 class Denied(Exception):  # noqa: N818  (what an issuer says, not what broke)
@@ -161,7 +164,8 @@ def granted(issuer: Issuer, wanted: dict[str, str]) -> dict[str, Any]:
 
 def posted(address: str, values: dict[str, str]) -> dict[str, Any]:
     """Return an issuer's answer to a form; raises Denied with its reason, Unavailable where there is none."""
-    return answered(Request(checked(address), urlencode(values).encode(), {"Accept": "application/json"}))  # noqa: S310
+    request = Request(checked(address), urlencode(values).encode(), {"Accept": "application/json"})  # noqa: S310
+    return answered(request, values.values())
 
 
 def asked_for(address: str) -> dict[str, Any]:
@@ -178,13 +182,13 @@ def checked(address: str) -> str:
     return address
 
 
-def answered(request: Request) -> dict[str, Any]:
-    """Return an answer as an object."""
+def answered(request: Request, secrets: Collection[str] = ()) -> dict[str, Any]:
+    """Return an answer as an object; an error repeats none of our ``secrets``."""
     try:
         body = fetch(request)
     except HTTPError as error:
         with error:
-            raise no_of(request.full_url, error) from None
+            raise no_of(request.full_url, error, secrets) from None
     try:
         held = json.loads(body)
     except ValueError as error:
@@ -194,11 +198,11 @@ def answered(request: Request) -> dict[str, Any]:
     return held
 
 
-def no_of(address: str, error: HTTPError) -> Exception:
+def no_of(address: str, error: HTTPError, secrets: Collection[str]) -> Exception:
     """Return what an issuer's no means."""
     if error.code >= 500 or error.code == 429:
         return Unavailable(f"{address} answers {error.code}")
-    said = text_of(error)
+    said = hide(text_of(error), secrets)
     try:
         held = json.loads(said)
         code, why = str(held["error"]), str(held.get("error_description") or held["error"])

@@ -26,6 +26,7 @@ from urllib.request import (
 
 from wirecell_ml.errors import ConfigError
 from wirecell_ml.submit.backend import Expired, Refused, Unavailable
+from wirecell_ml.submit.secret import hide
 
 TIMEOUT_S = 60
 LARGEST_ANSWER_BYTES = 200_000_000
@@ -80,7 +81,7 @@ def fetch(request: Request, timeout_s: float = TIMEOUT_S) -> bytes:
     except HTTPError:
         raise
     except (URLError, OSError, http.client.HTTPException) as error:
-        raise Unavailable(f"{host} does not answer: {getattr(error, 'reason', None) or error}") from error
+        raise Unavailable(f"{host} does not answer: {line(str(getattr(error, 'reason', None) or error))}") from None
     if len(body) > LARGEST_ANSWER_BYTES:
         raise Unavailable(f"{host}: an answer of more than {LARGEST_ANSWER_BYTES / 1e6:.0f} MB")
     return body
@@ -141,7 +142,7 @@ def text_of(error: HTTPError) -> str:
 
 def line(said: str) -> str:
     """Return a text in one short line without what looks like a token."""
-    return re.sub(r"eyJ[\w.-]+", "***", " ".join(said.split()))[:300]
+    return hide(" ".join(said.split()))[:300]
 
 
 def meaning(address: str, status: int, said: str) -> Exception:

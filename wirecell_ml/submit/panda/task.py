@@ -10,12 +10,14 @@ from typing import Any
 from urllib.parse import quote
 
 from wirecell_ml.errors import SubmitError
+from wirecell_ml.submit.backend import Refused
 from wirecell_ml.submit.job import Batch, Resources
 from wirecell_ml.submit.panda import start
 from wirecell_ml.submit.panda.rest import server_address
 from wirecell_ml.submit.site import PandaSettings, Site
 
 LARGEST_SANDBOX_BYTES = 10 * 1024 * 1024  # PanDA's limit for a sandbox that is not built on the worker
+START = "exec python3 start.py "  # any Python of the worker's; the site's own begins with the job
 INPUT = "${IN/L}"  # JEDI writes the pseudo-input of a job, its token, in place of this
 
 
@@ -42,7 +44,6 @@ def parameters(batch: Batch, site: Site) -> dict[str, Any]:
     """Return the parameters of the task of a batch."""
     asked, size = settings(site), batch.resources
     log = f"{task_name(batch.name, site).rstrip('/')}.log"
-    python = site.python or "python3"
     return {
         "taskName": task_name(batch.name, site),
         "uniqueTaskName": True,
@@ -70,7 +71,7 @@ def parameters(batch: Batch, site: Site) -> dict[str, Any]:
         "jobParameters": [
             {"type": "constant", "value": '-j "" --sourceURL ${SURL} -r .'},
             {"type": "constant", "value": f"-a {sandbox_name(batch)}"},
-            {"type": "constant", "value": f'-p "{quote(f"exec {quote_word(python)} start.py ", safe="")}{INPUT}"'},
+            {"type": "constant", "value": f'-p "{quote(START)}{INPUT}"'},
         ],
         "log": {
             "dataset": f"{log}/",
@@ -82,11 +83,6 @@ def parameters(batch: Batch, site: Site) -> dict[str, Any]:
             "value": f"{log}.$JEDITASKID.${{SN}}.log.tgz",
         },
     }
-
-
-def quote_word(word: str) -> str:
-    """Return a word as a shell takes it."""
-    return "'" + word.replace("'", "'\\''") + "'"
 
 
 def sizes(size: Resources) -> dict[str, Any]:
@@ -129,7 +125,7 @@ def jobs(batch: Batch, site: Site) -> dict[str, Any]:
 
 
 def sandbox(batch: Batch, site: Site) -> bytes:
-    """Return the archive that travels with a task; raises SubmitError for one that PanDA would not take."""
+    """Return the archive that travels with a task; raises Refused for one that PanDA would not take."""
     text = json.dumps(jobs(batch, site)).encode()
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as archive:
@@ -138,9 +134,9 @@ def sandbox(batch: Batch, site: Site) -> bytes:
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
     if packed.tell() > LARGEST_SANDBOX_BYTES:
-        raise SubmitError(
-            f"site {site.name}: the sandbox of {len(batch.jobs)} jobs takes {packed.tell() / 1e6:.0f} MB, and PanDA "
-            f"takes {LARGEST_SANDBOX_BYTES / 1e6:.0f} MB. Lower site.array_limit"
+        raise Refused(
+            f"the sandbox of {len(batch.jobs)} jobs takes {packed.tell() / 1e6:.0f} MB, and PanDA takes "
+            f"{LARGEST_SANDBOX_BYTES / 1e6:.0f} MB. Lower site.array_limit"
         )
     return packed.getvalue()
 

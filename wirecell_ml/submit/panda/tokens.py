@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fcntl import LOCK_EX, flock
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import urlsplit
 
 from wirecell_ml.submit.backend import Expired
 from wirecell_ml.submit.panda.rest import server_address
+from wirecell_ml.submit.secret import can_be_sent
 
 FILE = ".token"
 KEPT = ("id_token", "refresh_token")
@@ -29,10 +30,18 @@ def given() -> str | None:
         return token.strip()
     if path := os.environ.get("OIDC_AUTH_TOKEN_FILE"):
         try:
-            return Path(path).read_text().strip()
+            with Path(path).open() as file:
+                check_mode(file, path)
+                return file.read().strip()
         except OSError as error:
             raise Expired(f"OIDC_AUTH_TOKEN_FILE={path}: {error.strerror}") from error
-    return os.environ.get("OIDC_AUTH_ID_TOKEN") or None
+    return os.environ.get("OIDC_AUTH_ID_TOKEN", "").strip() or None
+
+
+def check_mode(file: TextIO, path: Path | str) -> None:
+    """Raise Expired for a file with tokens that others may read."""
+    if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+        raise Expired(f"{path} can be read by others. Take that right away: chmod 600 {path}")
 
 
 def token_folder(url: str) -> Path:
@@ -48,8 +57,7 @@ def read_login(folder: Path) -> dict[str, str]:
     path = folder / FILE
     try:
         with path.open() as file:
-            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-                raise Expired(f"{path} can be read by others. Take that right away: chmod 600 {path}")
+            check_mode(file, path)
             held = json.load(file)
     except FileNotFoundError:
         return {}
@@ -80,6 +88,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 def seconds_left(token: str) -> float:
     """Return for how long a token is valid; its signature is the server's to check. Raises Expired for no token."""
+    if not can_be_sent(token):
+        raise Expired("the PanDA token is no token: it has characters that none has, such as the end of a line")
     try:
         part = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))

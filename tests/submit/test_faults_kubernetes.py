@@ -1,0 +1,165 @@
+"""What can go wrong on Kubernetes, done to a real one: after each fault every trial has ended exactly once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster import runner
+from tests.driving import LONG_S, at_work, attempts, driven, follows, long, starts, token_of, went_on
+from tests.kubernetes_cluster import KubernetesCluster
+from tests.sweeping import check_exactly_once, record_fault, wait_for
+from wirecell_ml.submit.backend import Unavailable
+from wirecell_ml.submit.kubernetes.api import Cluster
+from wirecell_ml.submit.study import Study
+
+
+@pytest.fixture(autouse=True)
+def cluster(kubernetes: KubernetesCluster) -> Iterator[KubernetesCluster]:
+    """A cluster that is whole before each test, and remembers nothing of it after."""
+    yield kubernetes
+    kubernetes.start_again()
+    kubernetes.forget()
+
+
+def settle(kubernetes: KubernetesCluster, study: Study, trials: int) -> dict[str, int]:
+    """Return the counts of a study whose trials have each ended once, and of which no pod is left."""
+    wait_for(lambda: not kubernetes.live(f"{study.name}-"), LONG_S)
+    return check_exactly_once(study, trials)
+
+
+def states(study: Study, number: int) -> list[str]:
+    """Return the states of the attempts at a unit."""
+    return [str(attempt.state) for attempt in attempts(study, number)]
+
+
+def test_pod_evicted(kubernetes: KubernetesCluster, tmp_path: Path) -> None:
+    study = kubernetes.order(tmp_path, "evicted", "trials=2", *long(40, 0.1))
+    with driven(study):
+        at_work(study, 0)
+        kubernetes.evict(token_of(study, 0))
+    counts = settle(kubernetes, study, 2)
+    assert counts["done"] == 2
+    assert went_on(study, 0), "from its checkpoint"
+    record_fault("pod evicted", "the eviction API, for a running pod", counts)
+
+
+def test_job_deleted_by_hand(kubernetes: KubernetesCluster, tmp_path: Path) -> None:
+    study = kubernetes.order(tmp_path, "deleted", "trials=2", *long(40, 0.1))
+    with driven(study):
+        at_work(study, 0)
+        token = token_of(study, 0)
+        kubernetes.ask("DELETE", f"/apis/batch/v1/namespaces/default/jobs/{token}?propagationPolicy=Background")
+    counts = settle(kubernetes, study, 2)
+    assert states(study, 0) == ["PREEMPTED", "SUCCEEDED"]
+    assert went_on(study, 0), "from its checkpoint"
+    record_fault("job deleted", "kubectl delete job, while it runs", counts)
+
+
+def test_node_lost(kubernetes: KubernetesCluster, tmp_path: Path) -> None:
+    """One unit dies with its node; another works on, though nobody hears of its pod any more."""
+    study = kubernetes.order(tmp_path, "lostnode", "trials=2", "site.policy.lease_s=5", *long(60, 0.1))
+    with driven(study):
+        at_work(study, 0, 1)
+        kubernetes.kill("kubelet")
+        runner(token_of(study, 0)).kill()
+        wait_for(lambda: states(study, 0)[:1] == ["LOST"], LONG_S)
+        wait_for(lambda: states(study, 1) == ["SUCCEEDED"], LONG_S)
+        kubernetes.start_again()
+    counts = settle(kubernetes, study, 2)
+    assert counts == {"trials": 2, "attempts": 3, "done": 2, "lost": 0, "doubled": 0}
+    record_fault("node lost on Kubernetes", "SIGKILL of the kubelet and of one of two runners", counts)
+
+
+def test_api_server_down(kubernetes: KubernetesCluster, tmp_path: Path) -> None:
+    study = kubernetes.order(tmp_path, "silent", "trials=4", "site.in_flight=2", *long(30, 0.1))
+    with driven(study):
+        at_work(study, 0, 1)
+        kubernetes.kill("kube-apiserver")
+        wait_for(lambda: study.order().box(0).result() is not None, LONG_S)
+        wait_for(lambda: "AMBIGUOUS" in follows(study, "SUBMITTING"), LONG_S)
+        kubernetes.start_again()
+    counts = settle(kubernetes, study, 4)
+    assert counts == {"trials": 4, "attempts": 4, "done": 4, "lost": 0, "doubled": 0}
+    assert follows(study, "AMBIGUOUS") == {"PLANNED"}, "what never arrived is sent again"
+    record_fault("API server down", "SIGKILL in the midst of a sweep, started again", counts)
+
+
+def test_answer_lost(kubernetes: KubernetesCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API server takes a job, and its answer does not come, because the connection is cut on this side."""
+    real, cut = Cluster.ask, list[str]()
+
+    def ask(self: Cluster, method: str, *words: Any) -> bytes:
+        answer = real(self, method, *words)
+        if method == "POST" and not cut:
+            cut.append("once")
+            raise Unavailable("cut")
+        return answer
+
+    study = kubernetes.order(tmp_path, "unheard", "trials=2")
+    monkeypatch.setattr(Cluster, "ask", ask)
+    with driven(study):
+        pass
+    counts = settle(kubernetes, study, 2)
+    assert counts == {"trials": 2, "attempts": 2, "done": 2, "lost": 0, "doubled": 0}
+    assert follows(study, "AMBIGUOUS") == {"SUBMITTED", "PLANNED"}, "one was there, the other was never sent"
+    assert len(kubernetes.pods("unheard-")) == 2
+    record_fault("answer of the API server lost", "the connection is cut after a job was taken", counts)
+
+
+def test_login_expires(kubernetes: KubernetesCluster, tmp_path: Path) -> None:
+    """The token of a driver ends in the midst of its sweep; its owner logs in again, and it goes on."""
+    binding = {
+        "metadata": {"name": "driver"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": "default"}],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+    }
+    kubernetes.ask("POST", "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings", binding)
+    good = kubernetes.account("default", "default")
+    login = kubernetes.write_login(tmp_path / "login", kubernetes.shortened(good, 25))
+    study = kubernetes.order(tmp_path, "expired", "trials=4", "site.in_flight=2", *long(200, 0.1), kubeconfig=login)
+    with driven(study):
+        at_work(study, 0, 1)
+        wait_for(lambda: "AMBIGUOUS" in follows(study, "SUBMITTING"), LONG_S)
+        kubernetes.write_login(login, good)
+    counts = settle(kubernetes, study, 4)
+    assert counts == {"trials": 4, "attempts": 4, "done": 4, "lost": 0, "doubled": 0}
+    said = [event.why for event in study.ledger().events(study.name) if event.new == "AMBIGUOUS"]
+    assert all("Log in again" in why for why in said)
+    record_fault("login expired", "a token that is good for 25 s; a new one into the kubeconfig", counts)
+
+
+def test_image_that_is_not_there(kubernetes: KubernetesCluster, tmp_path: Path) -> None:
+    study = kubernetes.order(tmp_path, "noimage", "trials=2", "site.container.image=localhost/late:1")
+    with driven(study):
+        wait_for(lambda: "LOST" in follows(study, "SUBMITTED"), LONG_S)
+        kubernetes.name_image("localhost/late:1")
+    counts = settle(kubernetes, study, 2)
+    assert counts["done"] == 2
+    record_fault("image that cannot be fetched", "pods held back until the image was there", counts)
+
+
+def test_pod_pending_for_ever(kubernetes: KubernetesCluster, tmp_path: Path) -> None:
+    study = kubernetes.order(tmp_path, "pending", "trials=2", "site.policy.queue_minutes=0.1")
+    with driven(study), kubernetes.nothing_starts():
+        wait_for(lambda: "CANCELLED" in follows(study, "SUBMITTED"), LONG_S)
+        first = attempts(study, 0)[0].token
+        wait_for(lambda: not kubernetes.jobs(str(first)), LONG_S)
+    counts = settle(kubernetes, study, 2)
+    assert counts["done"] == 2
+    record_fault("pod pending for ever", "no node takes pods; cancelled after queue_minutes, sent again", counts)
+
+
+def test_job_started_twice(kubernetes: KubernetesCluster, tmp_path: Path) -> None:
+    study = kubernetes.order(tmp_path, "twice", "trials=1", *long(60, 0.1))
+    with driven(study):
+        at_work(study, 0)
+        first = runner(token_of(study, 0))
+        kubernetes.run_twice(token_of(study, 0))
+        wait_for(lambda: starts(study, 0) == 2, LONG_S)
+        wait_for(lambda: not first.is_running(), LONG_S)
+    counts = settle(kubernetes, study, 1)
+    assert counts == {"trials": 1, "attempts": 1, "done": 1, "lost": 0, "doubled": 0}
+    assert not (study.order().box(0).attempt(1) / "run-1" / "summary.json").exists(), "the first stopped"
+    record_fault("job started twice on Kubernetes", "a second Job with the command of a running one", counts)
