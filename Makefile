@@ -52,9 +52,13 @@ benchmark: $(READY)  ## Print the tables of tests/benchmarks (submission through
 	$(BIN)/python -m tests.benchmarks.start_up
 	$(BIN)/python -m tests.benchmarks.driver_cost
 	$(BIN)/python -m tests.benchmarks.search_cost
+	$(BIN)/python -m tests.benchmarks.panda_status
 
 fuzz: $(READY)  ## Read 10,000 mutated files of each format; print what became of them
 	$(BIN)/python -m tests.fuzz json=.fuzz.json
+
+test-panda: $(READY)  ## Run the contract of backends on a PanDA server (PANDA_URL=, PANDA_AUTH_VO=, PANDA_QUEUE=, PANDA_WORKING_GROUP=)
+	PANDA_URL=$(PANDA_URL) PANDA_AUTH_VO=$(PANDA_AUTH_VO) PANDA_QUEUE=$(PANDA_QUEUE) PANDA_WORKING_GROUP=$(PANDA_WORKING_GROUP) $(BIN)/pytest tests/submit/test_panda.py
 
 faults: $(READY)  ## Try every fault on real engines, and print the table of docs/sweeps.md
 	@rm -f .faults.jsonl

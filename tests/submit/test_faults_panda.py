@@ -133,7 +133,7 @@ def test_workers_share_no_folder_with_the_driver(grid: Standin, pilots: Pilots, 
 
 def test_worker_lost(grid: Standin, pilots: Pilots, tmp_path: Path) -> None:
     """PanDA notices as long afterwards as its own patience lasts; the lease has ended by then."""
-    study = study_of(grid, tmp_path, "smoke", "trials=2", "site.policy.lease_s=3", *long(20, 0.1))
+    study = study_of(grid, tmp_path, "smoke", "trials=2", "site.policy.lease_s=8", *long(20, 0.1))
     with driven(study):
         at_work(study, 0, 1)
         pilots.lose(token_of(study, 0))

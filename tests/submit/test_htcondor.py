@@ -46,7 +46,8 @@ class TestHTCondor(Contract):
         tell = [sys.executable, "-c", values("CUDA_VISIBLE_DEVICES")]
         backend = make_backend(replace(site, gpu_model="h200"))
         backend.submit(batch_of(tmp_path, [[*tell, str(tmp_path / "0")]], replace(SMALL, gpus=2)))
-        assert written(tmp_path / "0") == ["GPU-11111111,GPU-22222222"]
+        (seen,) = written(tmp_path / "0")
+        assert [name[:12] for name in seen.split(",")] == ["GPU-11111111", "GPU-22222222"]
 
     def test_a_job_that_fails_is_not_started_again(self, site: Site, tmp_path: Path) -> None:
         batch = batch_of(tmp_path, [["sh", "-c", f"echo began >>'{tmp_path}/starts'; exit 3"]])
@@ -71,7 +72,7 @@ def test_a_job_that_no_machine_can_run_says_what_it_lacks(pool: Pool, tmp_path: 
     backend.submit(batch)
     assert backend.states(tokens(batch)) == {tokens(batch)[0]: JobState.WAITING}
     wait_for(lambda: "could ever run it where it asks for" in backend.explain(tokens(batch)[0]), 120)
-    assert "HasUnicorn =?= true" in backend.explain(tokens(batch)[0])
+    assert "HasUnicorn is true" in backend.explain(tokens(batch)[0])
     backend.cancel(tokens(batch))
     wait_for(lambda: backend.explain(tokens(batch)[0]).startswith("removed: "), 120)
 

@@ -59,7 +59,6 @@ def test_what_is_sent_is_on_record(path: Path, record: Path, tmp_path: Path, mon
 
 def test_every_record_is_explained() -> None:
     folders = sorted(folder for folder in RECORDS.iterdir() if folder.is_dir())
-    assert [folder.name for folder in folders] == ["gpu_cluster", "local", "slurm_local"]
     assert all((folder / "README.md").is_file() for folder in folders)
     assert all(f"`{folder.name}`" in (RECORDS.parent / "README.md").read_text() for folder in folders)
 

@@ -94,7 +94,10 @@ class AwsBatchSettings:
 
     region: str = "???"
     queue: str = "???"  # job queue
+    definition: str | None = None  # job definition, NAME or NAME:REVISION; null: one is registered for the container
     role: str | None = None  # ARN of the role of the jobs
+    execution_role: str | None = None  # ARN of the role that fetches the image and the secrets
+    secrets: dict[str, str] = field(default_factory=dict)  # variable → ARN in Secrets Manager or the parameter store
     endpoint: str | None = None  # of the service; null: Amazon's own
 
 

@@ -40,7 +40,7 @@ class Broker:
         self.health: dict[str, Health] = {name: read_health(some, now) for name, some in recent.items()}
         self.peaks = {name: most_at_once(some, now - LATELY_S) for name, some in recent.items()}
         self.spent = sum(self.cost(one, now) for some in by_site.values() for one in some if one.mine)
-        self.cache: dict[str, dict[tuple[int, float, float | None], float]] = defaultdict(dict)
+        self.cache: dict[str, dict[tuple[float, float | None], float]] = defaultdict(dict)
 
     def cost(self, one: Past, now: float) -> float:
         """Return what an attempt has cost until now."""

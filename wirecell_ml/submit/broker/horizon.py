@@ -14,7 +14,7 @@ def horizon_s(views: Sequence[View], pool: int) -> float:
     H is where what they have ended by then adds up to the pool. The unit that would be done first is not done sooner.
     """
     soonest = min(view.done_s(0) for view in views)
-    low, high = 0.0, max(view.long_run_s + view.wait_s(0) for view in views) + pool / sum(view.rate for view in views)
+    low, high = 0.0, max(view.long_run_s + view.wait_s() for view in views) + pool / sum(view.rate for view in views)
     for _ in range(STEPS):
         middle = (low + high) / 2
         ended = sum(view.ended_by(middle) for view in views)

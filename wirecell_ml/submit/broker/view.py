@@ -1,6 +1,5 @@
 """A site in the eyes of the broker during one round of decisions: what it expects of the next unit there."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +10,6 @@ from wirecell_ml.submit.broker.waits import Waits
 from wirecell_ml.submit.status import price
 
 GROWTH = 2.0  # as many times the units that were seen to run at once may be tried next
-FULLER = 1.5  # a queue is ours if a unit at its end waits so many times as long as one that finds it empty
 SILENCE_S = 1800.0  # by so much longer a unit is expected to wait where the batch system does not answer
 
 
@@ -28,29 +26,25 @@ class View:
     peak: int  # of the units that ran at once lately
     guess: float  # of the units that run at once, where nothing of ours is there yet
     sent: int = 0
-    cache: dict[tuple[int, float, float | None], float] = field(default_factory=dict)
+    cache: dict[tuple[float, float | None], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.run_s = self.runs.quantile_s(0.5)
         self.long_run_s = self.runs.quantile_s(self.part)
         again = self.health.tries - 1
-        self.lost_s = again * (self.health.wasted_s + self.wait_s(0))
+        self.lost_s = again * (self.health.wasted_s + self.wait_s())
         self.busy_s = self.run_s + again * self.health.wasted_s
         self.rate = self.at_once / self.busy_s
         self.price = price(self.busy_s, self.place.site.resources, self.place.site.cost)
 
     @property
     def at_once(self) -> float:
-        """Units that are believed to run at once: as many as do, or more where our own queue is not what they wait for."""
+        """Units that are believed to run at once: as many as do, or more where slots are free."""
         place = self.place
-        if place.waiting and place.running and self.is_full():
+        if place.running and (self.waits.full or not self.waits.flowing):
             return place.running
         seen = max(place.running, self.peak)
         return min(GROWTH * seen, place.running + place.waiting + max(0, place.room)) if seen else self.guess
-
-    def is_full(self) -> bool:
-        """Return whether a unit waits for those of ours that are ahead: with fewer of them others waited less."""
-        return self.wait_s(self.place.waiting) > FULLER * self.wait_s(0)
 
     @property
     def ahead(self) -> int:
@@ -59,29 +53,23 @@ class View:
 
     def ended_by(self, seconds: float) -> float:
         """Return how many units that have not started yet can have ended by then, those in the queue first."""
-        queued = self.rate * max(0.0, seconds - self.long_run_s - (0.0 if self.place.running else self.wait_s(0)))
-        later = self.rate * max(0.0, seconds - self.long_run_s - self.wait_s(0))
+        delay_s = 0.0 if self.place.running and self.waits.flowing else self.wait_s()
+        queued = self.rate * max(0.0, seconds - self.long_run_s - delay_s)
+        later = self.rate * max(0.0, seconds - self.long_run_s - self.wait_s())
         return min(queued, self.place.waiting + later)
 
-    def wait_s(self, ahead: float, waited_s: float = 0.0) -> float:
-        """Return how long a unit still waits behind so many of ours, between what is known for powers of two."""
-        octave = math.log2(1 + ahead)
-        low = math.floor(octave)
-        first = self.wait_at(low, waited_s)
-        return first if low == octave else first + (octave - low) * (self.wait_at(low + 1, waited_s) - first)
-
-    def wait_at(self, octave: int, waited_s: float) -> float:
-        """Return how long a unit still waits behind 2**octave − 1 of ours."""
-        key = (octave, waited_s, self.place.outlook_s)
+    def wait_s(self, waited_s: float = 0.0) -> float:
+        """Return how long the scheduler still keeps a unit."""
+        key = (waited_s, self.place.outlook_s)
         if key not in self.cache:
-            self.cache[key] = self.waits.quantile_s(self.part, 2**octave - 1, self.place.outlook_s, waited_s)
+            self.cache[key] = self.waits.quantile_s(self.part, self.place.outlook_s, waited_s)
         return self.cache[key]
 
     def queue_s(self, ahead: float, waited_s: float = 0.0) -> float:
-        """Return how long a unit still waits: as others did, and at least until those ahead have started."""
+        """Return how long a unit still waits: for the scheduler, and at least until those ahead have started."""
         drained = ahead / self.rate if self.place.running else 0.0
         silent = SILENCE_S if self.place.trouble or self.health.closed_until else 0.0
-        return max(self.wait_s(ahead, waited_s), drained) + silent
+        return max(self.wait_s(waited_s), drained) + silent
 
     def done_s(self, ahead: float, waited_s: float = 0.0) -> float:
         """Return in how many seconds a unit has ended, repetitions included."""
