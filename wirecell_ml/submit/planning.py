@@ -1,4 +1,4 @@
-"""What a user does before a study: log in where a site asks for it, calibrate sites, and replay days of them."""
+"""What a user does before a study: log in where a site asks for it, and replay days of sites."""
 
 from pathlib import Path
 
@@ -9,8 +9,6 @@ from wirecell_ml.errors import ConfigError, suggest
 from wirecell_ml.submit.arguments import Arguments, first_name
 from wirecell_ml.submit.ordering import compose_sites, read_sites
 from wirecell_ml.submit.study import open_study
-
-DAYS = Path("submit") / "scenarios"
 
 
 def log_in(arguments: Arguments) -> None:

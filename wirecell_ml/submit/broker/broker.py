@@ -35,7 +35,9 @@ class Broker:
         for one in past:
             by_site[one.site].append(one)
         recent = {name: newest(by_site[name]) for name in self.sites}
-        self.waits: dict[str, Waits] = {name: read_waits(some, now) for name, some in recent.items()}
+        self.waits: dict[str, Waits] = {
+            name: read_waits(some, now, forgotten(by_site[name], some)) for name, some in recent.items()
+        }
         self.runs: dict[str, Runs] = read_runs(recent, self.sites, self.profiles, now)
         self.health: dict[str, Health] = {name: read_health(some, now) for name, some in recent.items()}
         self.peaks = {name: most_at_once(some, now - LATELY_S) for name, some in recent.items()}
@@ -134,10 +136,16 @@ class Round:
         return view.ahead < self.depth(view)
 
     def depth(self, view: View) -> int:
-        """Return how many units may wait at a site: its share of half the pool, of all where all of ours run."""
+        """Return how many units may wait at a site.
+
+        Where our units have all slots, as many as start before a new one would get through the queue and the broker is
+        asked again; else its share of half the pool, or of all where none has to wait.
+        """
+        soon = 2 * view.place.site.policy.poll_s * view.rate
         part = 1.0 if view.place.running and not view.place.waiting else BOUND
-        soon = 2 * view.place.site.policy.poll_s * view.rate  # start before the broker is asked again
-        return math.ceil(max(1.0, soon, part * self.pool * view.rate / self.rates))
+        share = part * self.pool * view.rate / self.rates
+        most = min(share, view.rate * view.wait_s()) if view.waits.full else share
+        return math.ceil(max(1.0, soon, most))
 
     def choice(self, best: View, one: Wanted) -> Choice:
         """Return the choice of a site with its inputs."""
@@ -178,6 +186,12 @@ def newest(past: Sequence[Past]) -> list[Past]:
     ended = [one for one in past if one.ended is not None]
     still = [one for one in past if one.ended is None]
     return still + sorted(ended, key=lambda one: one.ended or 0.0)[-NEWEST:]
+
+
+def forgotten(past: Sequence[Past], kept: Sequence[Past]) -> float:
+    """Return until when an attempt may have ended that is not kept."""
+    ends = [one.ended for one in kept if one.ended is not None]
+    return min(ends) if len(ends) >= NEWEST and len(past) >= len(kept) else -math.inf
 
 
 def only_site(wanted: Sequence[Wanted], name: str, places: Mapping[str, Place]) -> list[Choice | None]:

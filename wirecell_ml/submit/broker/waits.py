@@ -41,8 +41,11 @@ class Waits:
         return self.given(outlook_s).quantile(part, waited_s) - waited_s
 
 
-def read_waits(past: Sequence[Past], now: float) -> Waits:
-    """Return the waits at one site; those of attempts that still wait, or were taken back, last longer than that."""
+def read_waits(past: Sequence[Past], now: float, known_since: float = -np.inf) -> Waits:
+    """Return the waits at one site; those of attempts that still wait, or were taken back, last longer than that.
+
+    Starts that are seen together count as one. All attempts that have ended after ``known_since`` are in ``past``.
+    """
     ordered = sorted(past, key=lambda one: one.submitted)
     submitted = np.array([one.submitted for one in ordered])
     left = np.array([left_queue(one, now) for one in ordered])
@@ -51,14 +54,14 @@ def read_waits(past: Sequence[Past], now: float) -> Waits:
     starts = np.sort(left[begun])
     running = running_at(starts, ended, left)
     now_running = len(starts) - len(ended)
-    fresh = freshness(starts, ended, left)
+    fresh = freshness(starts, ended, left) / np.maximum(1, count_at(starts, left)) * (left > known_since)
     recent = freshness(starts, ended, starts[-RECENT:])
-    flowing = not len(starts) or now_running >= FLOWING * running_at(starts, ended, starts[-1:])[0]
+    flowing = not len(starts) or bool(now_running >= FLOWING * running_at(starts, ended, starts[-1:])[0])
     full = bool(len(starts)) and flowing and float(recent.mean()) < FRESH
     alone = np.minimum(1.0, (1 + running) / (1 + units_ahead(ordered, submitted, left)))
     told = np.where(begun, fresh, 0.0 if full else 1.0)
     weight = 0.5 ** ((now - left) / HALF_LIFE_S) * alone * told
-    return Waits(Durations.of(left - submitted, begun, weight), full, bool(flowing))
+    return Waits(Durations.of(left - submitted, begun, weight), full, flowing)
 
 
 def left_queue(one: Past, now: float) -> float:
@@ -73,13 +76,18 @@ def running_at(starts: Floats, ended: Floats, times: Floats) -> Floats:
     return np.asarray(begun - np.searchsorted(ended, times, side="right"), float)
 
 
+def count_at(starts: Floats, times: Floats) -> Floats:
+    """Return how many units started at each of these times."""
+    number = np.searchsorted(starts, times, side="right") - np.searchsorted(starts, times, side="left")
+    return np.asarray(number, float)
+
+
 def freshness(starts: Floats, ended: Floats, times: Floats) -> Floats:
     """Return the part of the starts at each of these times by which the number of running units grew."""
     first = np.searchsorted(starts, times, side="left")
-    number = np.searchsorted(starts, times, side="right") - first
     before = np.where(first > 0, starts[np.maximum(0, first - 1)] if len(starts) else 0.0, -np.inf)
     growth = running_at(starts, ended, times) - running_at(starts, ended, before)
-    return np.asarray(np.clip(growth / np.maximum(1, number), 0, 1))
+    return np.asarray(np.clip(growth / np.maximum(1, count_at(starts, times)), 0, 1))
 
 
 def units_ahead(ordered: Sequence[Past], submitted: Floats, left: Floats) -> Floats:
