@@ -1,4 +1,4 @@
-"""The AWS Batch of the tests: moto's, in a process of its own, with a queue; it answers as AWS does, and runs nothing."""
+"""The AWS Batch of the tests: moto's, in a process of its own, with a queue; it runs no job."""
 
 import json
 import subprocess
@@ -21,7 +21,9 @@ def aws_batch() -> Iterator[str]:
     if find_spec("boto3") is None:
         missing("no boto3 here: pip install 'wirecell_ml[aws]'")
     with (folder() / "batch.log").open("ab") as log:
-        server = subprocess.Popen([installed(), "-H", "127.0.0.1", "-p", ADDRESS.rpartition(":")[2]], stdout=log, stderr=log)
+        server = subprocess.Popen(
+            [installed(), "-H", "127.0.0.1", "-p", ADDRESS.rpartition(":")[2]], stdout=log, stderr=log
+        )
     try:
         wait_for(lambda: answers(ADDRESS))
         post("/moto-api/config", {"batch": {"use_docker": False}})
@@ -34,8 +36,9 @@ def aws_batch() -> Iterator[str]:
 
 def post(path: str, held: Any) -> None:
     """Tell moto something about itself."""
-    request = urllib.request.Request(ADDRESS + path, json.dumps(held).encode(), {"Content-Type": "application/json"})
-    urllib.request.urlopen(request, timeout=30).close()
+    kind = {"Content-Type": "application/json"}
+    request = urllib.request.Request(ADDRESS + path, json.dumps(held).encode(), kind)  # noqa: S310
+    urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
 
 
 def client(service: str) -> Any:

@@ -4,10 +4,9 @@ import json
 import os
 import pwd
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,12 +68,16 @@ class Pool:
 
     def daemon(self, name: str) -> psutil.Process:
         """Return the process of a daemon of this pool."""
-        return next(process for process in self.daemons() if process.name() == name)
+        return self.daemons()[name]
 
-    def daemons(self) -> list[psutil.Process]:
-        """Return the processes of this pool's daemons, those of its jobs' guards among them."""
+    def daemons(self) -> dict[str, psutil.Process]:
+        """Return the daemons of this pool by their names."""
         master = psutil.Process(int((self.folder / "master.pid").read_text()))
-        return [master, *(one for one in master.children(recursive=True) if one.name().startswith("condor_"))]
+        found = {}
+        for process in master.children():
+            with suppress(psutil.NoSuchProcess):
+                found[process.name()] = process
+        return found
 
     def guard(self, runner: psutil.Process) -> psutil.Process:
         """Return the starter that a runner is a child of."""
@@ -92,23 +95,19 @@ class Pool:
     def without(self, daemon: str) -> Iterator[None]:
         """Let there be no schedd, or no startd, for a while."""
         self.ask("condor_off", "-fast", "-daemon", daemon)
-        wait_for(lambda: not any(one.name() == f"condor_{daemon}" for one in self.daemons()))
         try:
+            wait_for(lambda: f"condor_{daemon}" not in self.daemons())
             yield
         finally:
             self.ask("condor_on", "-daemon", daemon)
             wait_for(self.answers)
 
-    @contextmanager
-    def suspended(self, daemon: str) -> Iterator[None]:
-        """Let a daemon hang for a while."""
-        process = self.daemon(f"condor_{daemon}")
-        process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            process.send_signal(signal.SIGCONT)
-            wait_for(self.answers)
+    def kill(self) -> None:
+        """Kill every process of the pool, jobs and all, as a failure of power does."""
+        master = psutil.Process(int((self.folder / "master.pid").read_text()))
+        for process in [master, *master.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def give_token(self, folder: Path, lifetime_s: int) -> None:
         """Give the user a token in place of the one before."""

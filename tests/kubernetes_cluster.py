@@ -110,8 +110,9 @@ class KubernetesCluster:
         return sorted(ours, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
     def live(self, name: str) -> list[str]:
-        """Return the names of the pods that wait or run for the tokens that begin with ``name``."""
-        return [pod["metadata"]["name"] for pod in self.pods(name) if pod["status"]["phase"] not in ENDED]
+        """Return the names of the pods that wait or run, and may go on, for the tokens that begin with ``name``."""
+        pods = [pod for pod in self.pods(name) if "deletionTimestamp" not in pod["metadata"]]
+        return [pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] not in ENDED]
 
     def evict(self, token: str) -> None:
         """Let the pod of a token make room, as an administrator who empties a node does."""
@@ -167,6 +168,15 @@ class KubernetesCluster:
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
         return str(self.ask("POST", path, body)["status"]["token"])
+
+    def trust_default_account(self) -> None:
+        """Let the default service account do everything in its namespace."""
+        binding = {
+            "metadata": {"name": "trusted"},
+            "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": "default"}],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        }
+        self.ask("POST", "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings", binding)
 
     def shortened(self, token: str, seconds: float) -> str:
         """Return a token like that one that is good for some seconds only: so short ones are given to nobody."""

@@ -54,9 +54,10 @@ def installed() -> Path:
         missing("no s3fs here: pip install 'wirecell_ml[s3]'")
     program = folder() / "bin" / "moto_server"
     if not program.exists():
+        make = [sys.executable, "-m", "venv", folder()]
         pip = [folder() / "bin" / "pip", "install", "-q", "-c", ENGINES / "moto-constraints.txt", MOTO]
-        for command in ([sys.executable, "-m", "venv", folder()], pip):
-            ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        for command in (make, pip):
+            ended = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
             if ended.returncode:
                 missing(f"{MOTO} cannot be installed here: {ended.stderr[-500:]}")
     return program

@@ -120,7 +120,7 @@ stop_condor() {
     pid=$(cat "$condor/master.pid")
     "$condor/bin/condor_rm" -all >/dev/null 2>&1 || true
     kill -QUIT "$pid" # fast: jobs are killed, too
-    within 20 condor_stopped || condor_processes | xargs --no-run-if-empty kill -KILL 2>/dev/null || true
+    within 5 condor_stopped || condor_processes | xargs --no-run-if-empty kill -KILL 2>/dev/null || true
 }
 
 condor_stopped() {

@@ -68,7 +68,7 @@ def collected(elsewhere: Elsewhere, epochs: int = 1, attempt: int = 1) -> None:
 
 def below(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """Return runner and training of a worker."""
-    return psutil.Process(process.pid).children(recursive=True)
+    return list(psutil.Process(process.pid).children(recursive=True))
 
 
 def gone(process: psutil.Process) -> bool:

@@ -58,27 +58,27 @@ def kill(worker: psutil.Process) -> None:
 
 
 def test_service_down(server: Server, tmp_path: Path) -> None:
-    study = study_of(server, tmp_path, "down", "trials=6", *long(20, 0.1))
+    study = study_of(server, tmp_path, "down", "trials=3", *long(60, 0.1))
     with driven(study):
         for _ in range(2):
             at_work(study, 0)
             with server.down():
                 wait_for(lambda: silent(study), LONG_S)
-    counts = check_exactly_once(study, 6)
-    assert counts["attempts"] == counts["done"] == 6, "the letters were kept until it was back"
+    counts = check_exactly_once(study, 3)
+    assert counts["attempts"] == counts["done"] == 3, "the letters were kept until it was back"
     record_fault("message service down", "iDDS is stopped twice during a sweep, and comes back", counts)
 
 
 def test_token_expired(server: Server, tmp_path: Path) -> None:
-    study = study_of(server, tmp_path, "expired", "trials=6", *long(20, 0.1))
+    study = study_of(server, tmp_path, "expired", "trials=3", *long(60, 0.1))
     with driven(study):
         at_work(study, 0)
         write_token(tmp_path / "token", server.token(-1))
         wait_for(lambda: silent(study), LONG_S)
         said = str((study.ledger().driver(study.name) or {})["trouble"])
         write_token(tmp_path / "token", server.token())
-    counts = check_exactly_once(study, 6)
-    assert counts["attempts"] == counts["done"] == 6
+    counts = check_exactly_once(study, 3)
+    assert counts["attempts"] == counts["done"] == 3
     assert "Put a token in OIDC_AUTH_ID_TOKEN" in said
     record_fault("token of the message service expired", "of driver and workers, and is renewed later", counts)
 

@@ -233,6 +233,13 @@ def test_only_htcondor_carries_mail_itself() -> None:
         make_post(Site(name="cluster", kind="slurm", mailbox="transfer"))
 
 
+def test_a_driver_runs_where_the_queue_is_and_asks_for_no_machine() -> None:
+    site = Site(name="pool", kind="htcondor", htcondor=HTCondorSettings(requirements="TARGET.HasAvx2"))
+    sent = description(replace(two_trials(site), alone=True), site)
+    assert "universe = local\n" in sent
+    assert "requirements" not in sent
+
+
 def test_odd_paths_stay_as_they_are() -> None:
     batch = Batch("roinet-0a1b2c", (Job("roinet-0a1b2c-0", ("true",)),), SMALL, Path("/a $(b)/jobs"))
     assert "initialdir = /a $(DOLLAR)(b)/jobs\n" in description(batch, Site(name="pool", kind="htcondor"))

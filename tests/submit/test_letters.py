@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wirecell_ml.submit.following import new_lines
-from wirecell_ml.submit.letters import LARGEST_BYTES, Distrusted, accept, deliver, read_letter, write_letter
-from wirecell_ml.submit.mailbox import UnitBox
+from wirecell_ml.submit.letters import Distrusted, accept, deliver, read_letter, write_letter
+from wirecell_ml.submit.mailbox import LARGEST_BYTES, UnitBox
 from wirecell_ml.submit.post import Address
 
 SENDER = "s-a1b2c3-0"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sql
+import torch
 import yaml
 from omegaconf import OmegaConf
 
@@ -18,6 +19,7 @@ from tests.canary import User, canaries, forms, found_below, found_in, signature
 from tests.oidc_issuer import CLIENT, issuer_at
 from tests.sweeping import order
 from wirecell_ml.errors import ConfigError, RunError, SubmitError
+from wirecell_ml.resuming import load_checkpoint
 from wirecell_ml.submit.backend import Expired, Refused, Unavailable, make_backend
 from wirecell_ml.submit.database import LedgerUnavailable
 from wirecell_ml.submit.idds import Service
@@ -27,7 +29,7 @@ from wirecell_ml.submit.panda.login import Issuer, granted
 from wirecell_ml.submit.panda.tokens import given
 from wirecell_ml.submit.payload import snapshot
 from wirecell_ml.submit.post import make_post
-from wirecell_ml.submit.site import Container, PandaSettings, Site
+from wirecell_ml.submit.site import AwsBatchSettings, Container, PandaSettings, Site
 from wirecell_ml.submit.study import LEDGER_VARIABLE
 
 EVERYTHING_SAID = (Unavailable, Refused, SubmitError, ConfigError)
@@ -80,7 +82,7 @@ class Repeater(BaseHTTPRequestHandler):
         said = " ".join(" ".join(f"{name}:{value}" for name, value in self.secret_first()).split()) + f" {told[:500]}"
         held = {"success": False, "message": said, "data": None, "error": "invalid_grant", "error_description": said}
         body = json.dumps(held).encode()
-        if "aws" in str(self.headers).lower():
+        if self.path.startswith("/bucket"):
             body = f"<Error><Code>ExpiredToken</Code><Message>{said}</Message></Error>".encode()
         self.send_response(self.status, said[:2000].replace("\n", " "))
         for name, value in (("ExceptionMessage", said[:2000].replace("\n", " ")), ("Content-Length", str(len(body)))):
@@ -148,6 +150,16 @@ def ask_store(address: str, token: str) -> None:
         make_post(Site(mailbox="s3://bucket/box", environment={"AWS_ENDPOINT_URL": address})).check()
 
 
+def ask_batch(address: str, token: str) -> None:
+    pytest.importorskip("boto3")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+            patch.setenv(name, token)
+        patch.setenv("AWS_ACCESS_KEY_ID", "tests")
+        aws = AwsBatchSettings(region="us-east-1", queue="queue", endpoint=address)
+        make_backend(Site(name="cloud", kind="aws", aws=aws)).states(["a-0000000000-0"])
+
+
 def ask_issuer(address: str, token: str) -> None:
     issuer = Issuer({"client_id": CLIENT}, "anybody", "openid", f"{address}/devicecode", f"{address}/token")
     granted(issuer, {"grant_type": "refresh_token", "refresh_token": token})
@@ -155,11 +167,13 @@ def ask_issuer(address: str, token: str) -> None:
 
 ASK: dict[str, Callable[[str, str], None]] = {
     "PanDA": ask_panda,
+    "issuer": ask_issuer,
     "iDDS": ask_idds,
     "Kubernetes": ask_kubernetes,
     "S3": ask_store,
-    "issuer": ask_issuer,
+    "AWS Batch": ask_batch,
 }
+OPAQUE = ("issuer", "Kubernetes", "S3", "AWS Batch")  # whose secrets look like nothing in particular
 
 
 @pytest.fixture(scope="module")
@@ -175,13 +189,12 @@ def test_a_server_that_repeats_what_it_was_told_makes_nobody_show_a_secret(
     kind: str, status: int, repeater: Any, token: str
 ) -> None:
     repeater.status = status
-    opaque = kind in ("Kubernetes", "S3", "issuer")  # whose secrets look like nothing in particular
-    secret = canaries(("it",))["it"].replace("+/", "") if opaque else token
+    secret = canaries(("it",))["it"].replace("+/", "") if kind in OPAQUE else token
     with pytest.raises(Exception) as caught:  # noqa: PT011  (of five kinds, and each says something)
         ASK[kind](repeater.address, secret)
     said = str(caught.value)
     assert "***" in said or said.endswith("answers 500"), "the server had it, and said so"
-    assert not found_in(said.encode(), forms({"it": secret if opaque else signature(token)}))
+    assert not found_in(said.encode(), forms({"it": secret if kind in OPAQUE else signature(token)}))
 
 
 @pytest.mark.parametrize("flaw", ["\n", "\r\nX-Other: 1", "…"], ids=["line", "header", "unicode"])
@@ -267,3 +280,23 @@ def test_what_is_hidden_in_a_package_of_the_user_does_not_travel(
     code = snapshot(tmp_path / "study", ["my_package"])
     assert (code / "my_package" / "part" / "code.py").is_file()
     assert found_below(code, forms({"hidden": SECRET}))[0] == set()
+
+
+class Bad:
+    """What runs where somebody unpickles it."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Path]]:
+        return Path.touch, (self.mark,)
+
+
+def test_the_checkpoint_of_a_worker_runs_no_code_here(tmp_path: Path) -> None:
+    mark, checkpoint = tmp_path / "it-ran", tmp_path / "last.ckpt"
+    torch.save({"state_dict": Bad(mark)}, checkpoint)
+    with pytest.raises(RunError, match="not a checkpoint of ours"):
+        load_checkpoint(checkpoint)
+    assert not mark.exists()
+    torch.load(checkpoint, weights_only=False)
+    assert mark.exists(), "it would have"

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.cluster import Cluster
+from tests.condor_pool import Pool, private_pool
 from tests.sweeping import check_exactly_once, drive, driver_of, order, record_fault, wait_for
 from wirecell_ml.errors import ConfigError
 from wirecell_ml.hpo import verbs
@@ -153,6 +154,37 @@ def test_a_site_is_killed_half_way(slurm: Cluster, tmp_path: Path) -> None:
         slurm.start("slurmctld")
         slurm.start("slurmd")
         wait_for(lambda: not slurm.live(study), LONG_S)
+
+
+def test_one_of_three_sites_is_killed_half_way(slurm: Cluster, tmp_path: Path) -> None:
+    with private_pool() as pool:
+        study = three_sites(slurm, pool, tmp_path)
+        with driven(study):
+            wait_for(lambda: sum(ends_at(study).values()) >= 20 and runs_at(study, "htcondor_local"), LONG_S)
+            pool.kill()
+    counts = check_exactly_once(study, 40)
+    assert counts["done"] == 40
+    assert set(ends_at(study)) == {"local", "slurm_local", "htcondor_local"}
+    assert {one.site for one in study.ledger().attempts(study.name) if one.state == "LOST"} == {"htcondor_local"}
+    write_report(study)
+    page = (study.folder / "report" / "report.html").read_text()
+    assert all(f"{site}: done in about" in page for site in study.sites)
+    record_fault("one of three sites killed", "SIGKILL to all of HTCondor, with its jobs, for good", counts)
+
+
+def runs_at(study: Study, site: str) -> bool:
+    """Return whether a site runs something of a study."""
+    return any(one.site == site and one.state == "RUNNING" for one in study.ledger().attempts(study.name, True))
+
+
+def three_sites(slurm: Cluster, pool: Pool, folder: Path) -> Study:
+    """Write a study of 40 units on this machine, on Slurm and on HTCondor."""
+    own = [f"site.slurm_local.environment.SLURM_CONF={slurm.conf}", "site.policy.lease_s=20", "trials=40"]
+    own += [f"site.htcondor_local.environment.{name}='{value}'" for name, value in pool.environment.items()]
+    own += ["site.htcondor_local.policy.silence_minutes=0.05", "site.htcondor_local.policy.lease_s=6"]
+    own += ["site.resources.cores=1", "site.local.in_flight=2", "site.slurm_local.in_flight=4"]
+    own += ["+site.environment.DUMMY_EPOCHS='20'", "+site.environment.DUMMY_EPOCH_S='0.1'"]
+    return order(folder, *own, name="three", site="[local,slurm_local,htcondor_local]")
 
 
 def test_a_silent_site_keeps_no_other_waiting(slurm: Cluster, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from wirecell_ml.errors import ConfigError, SubmitError, suggest
 from wirecell_ml.submit.backend import Expired, Refused, Unavailable
 from wirecell_ml.submit.job import Batch, Job, Resources
+from wirecell_ml.submit.secret import hide, keys_of_aws
 from wirecell_ml.submit.site import AwsBatchSettings, Site
 from wirecell_ml.submit.states import JobState
 
@@ -226,7 +227,7 @@ def translated() -> Iterator[None]:
     except ClientError as error:
         held = error.response["Error"]
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        raise meaning(str(held.get("Code")), status, str(held.get("Message"))) from error
+        raise meaning(str(held.get("Code")), status, hide(str(held.get("Message")), keys_of_aws())) from error
     except BotoCoreError as error:
         kind = type(error).__name__
         raise (

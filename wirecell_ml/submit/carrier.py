@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -26,20 +25,18 @@ from typing import Any, Protocol, TypeVar
 
 from wirecell_ml.errors import INTERRUPTED, suggest
 from wirecell_ml.submit import unit
+from wirecell_ml.submit.heeding import PAUSE_S, Heed, complain, keep_trying, run_plain
 from wirecell_ml.submit.letters import Distrusted, write_letter
 from wirecell_ml.submit.mailbox import CHECKPOINT, UnitBox, replace, whole
 from wirecell_ml.submit.parcel import Entry, kept_files, open_parcel, pack_files
 from wirecell_ml.submit.unit import CARRIER_VARIABLE
 
 COURIERS = {
-    "store": "store.StoreCourier",
+    "store": "store_worker.StoreCourier",
     "transfer": "spool.SpoolCourier",
     "idds": "messages.MessageCourier",
 }
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGXCPU)
-PAUSE_S = 0.1  # between two looks at the runner
 SAVE_S = 300.0  # between two copies of the checkpoint while the unit runs
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0  # before the other end is tried again
 LAST_S = 10.0  # before its time runs out a carrier gives up
 MAIL_S = 60.0  # that an exchange of mail may take to its end
 FETCH_S = 600.0  # that a parcel is waited for
@@ -94,7 +91,7 @@ class Courier(Protocol):
 class Carrier:
     """One start of one attempt, carried."""
 
-    def __init__(self, entry: Entry, scratch: Path, courier: Courier, heed: "Heed") -> None:
+    def __init__(self, entry: Entry, scratch: Path, courier: Courier, heed: Heed) -> None:
         assert entry.unit
         self.entry, self.scratch, self.courier, self.heed = entry, scratch, courier, heed
         self.box = UnitBox(scratch / "units" / entry.unit)
@@ -121,7 +118,7 @@ class Carrier:
         self.keep_trying(self.hear)
         if not self.may_run():
             if self.box.result():
-                self.keep_trying(self.send)
+                self.keep_trying(lambda: self.send(last=True))
             return 0
         mail = threading.Thread(target=self.carry_mail, daemon=True)
         mail.start()
@@ -132,7 +129,7 @@ class Carrier:
         finally:
             self.over.set()
             mail.join(MAIL_S)
-        self.keep_trying(self.send)
+        self.keep_trying(lambda: self.send(last=True))
         return status
 
     def may_run(self) -> bool:
@@ -151,12 +148,12 @@ class Carrier:
         if self.news.result:
             self.box.commit(self.news.result)
 
-    def send(self) -> None:
+    def send(self, last: bool = False) -> None:
         """Send a letter about where the unit stands."""
         with self.sending:
             self.number += 1
             token, attempt = self.entry.token, self.entry.attempt
-            self.courier.send(write_letter(self.box, attempt, self.start, token, self.number))
+            self.courier.send(write_letter(self.box, attempt, self.start, token, self.number, last))
 
     def carry_mail(self) -> None:
         """Exchange mail at every heartbeat; the runner goes on while the other end is away."""
@@ -249,48 +246,6 @@ class Carrier:
         return own if asked is None else min(own, asked + float(self.unit["kill_after_s"]))
 
 
-class Heed:
-    """What the batch system has asked for: it is passed on to the runner, once that is ready."""
-
-    def __init__(self) -> None:
-        self.pending: list[int] = []
-        self.asked: float | None = None
-        for number in SIGNALS:
-            signal.signal(number, self.note)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, the exit status is lost
-
-    def note(self, number: int, _: object) -> None:
-        """Note a signal."""
-        self.pending.append(number)
-        self.asked = self.asked or time.time()
-
-    def pass_on(self, child: subprocess.Popen[bytes]) -> None:
-        """Pass on what was asked for."""
-        while self.pending:
-            child.send_signal(self.pending.pop(0))
-
-
-def keep_trying(use: Callable[[], T], deadline: Callable[[], float]) -> T:
-    """Use the other end, if need be until ``deadline``; what is not there stays away, and is not waited for."""
-    wait_s = FIRST_WAIT_S
-    while True:
-        try:
-            return use()
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            if time.time() + wait_s > deadline():
-                raise
-            complain(error)
-            time.sleep(wait_s)
-            wait_s = min(LONGEST_WAIT_S, 2 * wait_s)
-
-
-def complain(error: Exception) -> None:
-    """Say what was in the way, to the log of the job."""
-    print(f"carrier: {type(error).__name__}: {error}; trying again", file=sys.stderr, flush=True)  # noqa: T201
-
-
 def main(words: Sequence[str]) -> int:
     """Carry one unit, or run one command, of a parcel; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m wirecell_ml.submit.carrier", allow_abbrev=False)
@@ -332,15 +287,6 @@ def fetch_parcel(address: str, token: str, scratch: Path) -> Entry:
 def courier_of(address: str) -> str:
     """Return the kind of courier that belongs to the address of a parcel."""
     return "idds" if address.startswith("idds+") else "store"
-
-
-def run_plain(command: Sequence[str], heed: Heed) -> int:
-    """Run a command as it is, and return its exit status."""
-    child = subprocess.Popen(command)  # noqa: S603
-    while child.poll() is None:
-        heed.pass_on(child)
-        time.sleep(PAUSE_S)
-    return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 
 def make_courier(kind: str, address: str, entry: Entry) -> Courier:

@@ -65,11 +65,14 @@ TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def write_letter(box: UnitBox, attempt: int, run: int, token: str, number: int) -> bytes:
-    """Return the letter about a start of an attempt, with the newest lines of progress that there is room for."""
+def write_letter(box: UnitBox, attempt: int, run: int, token: str, number: int, last: bool = True) -> bytes:
+    """Return the letter about a start of an attempt, with the newest lines of progress that there is room for.
+
+    Only the ``last`` one has result or note: who reads it finds all else that belongs to the start in its place.
+    """
     path = box.attempt(attempt) / f"run-{run}" / "progress.jsonl"
     lines = whole_lines(path)
-    result, note = box.result(), box.note(attempt)
+    result, note = (box.result(), box.note(attempt)) if last else (None, None)
     if result and len(json.dumps(result)) > LARGEST_RESULT:
         result = result | {"metrics": {}}
     kept = newest(lines, LARGEST_BYTES - SMALL_BYTES - len(json.dumps(result)))

@@ -12,12 +12,12 @@ from urllib.parse import unquote, urlsplit
 
 from wirecell_ml.errors import ConfigError
 from wirecell_ml.submit.mailbox import LARGEST_BYTES, NoPlainFile, read_plain
-from wirecell_ml.submit.secret import hide
+from wirecell_ml.submit.secret import hide, keys_of_aws
 
 EXTRAS = {"s3": "s3fs", "gs": "gcsfs"}  # scheme, and name of the extra → the package that speaks it
 TRIES = 3  # of one request
 CONNECT_S, READ_S = 5, 30
-SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+OWN_TROUBLES = {"InvalidRange", "416", "InvalidObjectState", "InvalidRequest"}
 STALE = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired", "InvalidToken"}
 
 
@@ -171,10 +171,11 @@ class Remote:
             return {}
         with translated():
             texts = self.files.cat_ranges([self.place(name) for name in names], 0, LARGEST_BYTES + 1, on_error="return")
-            for text in texts:
-                if isinstance(text, Exception) and not code_of(text):  # the store has not answered
-                    raise text
-        return {name: text for name, text in zip(names, texts, strict=True) if isinstance(text, bytes)}
+            found = {name: text for name, text in zip(names, texts, strict=True) if isinstance(text, bytes)}
+            troubles = [text for text in texts if isinstance(text, Exception) and not is_its_own(text)]
+            if troubles and not found:  # it is the store's, not that of one object
+                raise troubles[0]
+        return found
 
     def write(self, texts: Mapping[str, bytes]) -> None:
         """Write objects side by side."""
@@ -251,6 +252,11 @@ def translated() -> Iterator[None]:
         raise kind(one_line(error)) from error
 
 
+def is_its_own(trouble: Exception) -> bool:
+    """Return whether a trouble is that of one object: it is gone, empty, archived, or under a key of somebody else."""
+    return isinstance(trouble, FileNotFoundError) or code_of(trouble) in OWN_TROUBLES
+
+
 def code_of(error: BaseException) -> str:
     """Return what S3 calls an error, "" for others."""
     response = getattr(error.__cause__, "response", None)
@@ -259,5 +265,4 @@ def code_of(error: BaseException) -> str:
 
 def one_line(error: BaseException) -> str:
     """Return the text of an error in a line, in which a store may have repeated what it was told."""
-    told = [os.environ.get(name, "") for name in SECRETS]
-    return hide(f"{type(error).__name__}: {' '.join(str(error).split())}", told)[:300]
+    return hide(f"{type(error).__name__}: {' '.join(str(error).split())}", keys_of_aws())[:300]

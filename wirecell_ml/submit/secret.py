@@ -3,6 +3,7 @@
 Nothing but the standard library: workers use it, too.
 """
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ ADDRESS = re.compile(r"://[^\s/:@]*:[^\s/@$]+@")  # with a password
 TOKEN = re.compile(r"eyJ[\w-]+\.[\w.-]+")  # a JSON web token, as PanDA, iDDS and Kubernetes take it
 BEARER = re.compile(r"\b(bearer|basic) +[^\s\"',;]+", re.IGNORECASE)
 VARIABLES = ("environment", "attributes")  # settings whose keys are names of the user's own choice
+AWS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 MASK = "***"
 
 
@@ -54,6 +56,11 @@ def hide(said: str, secrets: Iterable[str] = ()) -> str:
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         said = said.replace(secret, MASK)
     return TOKEN.sub(MASK, BEARER.sub(rf"\1 {MASK}", said))
+
+
+def keys_of_aws() -> list[str]:
+    """Return what of a user's environment AWS and its like are told in secret."""
+    return [os.environ.get(name, "") for name in AWS]
 
 
 def can_be_sent(token: str) -> bool:

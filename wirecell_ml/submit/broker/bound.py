@@ -8,8 +8,9 @@ Take a policy that is done by T, and let x[u, s] be 1 where unit u succeeds at s
 
   (1) Σ_s x[u, s] = 1 for each u, and x[u, s] = 0 where end[u, s] > T;
   (2) Σ_u x[u, s] run[u, s] ≤ A_s(T), the integral until T of the slots that s can have at work. Where slots go away,
-      units may run on, but each of them began within its run time before, when it had a slot: so no more are at work at
-      t than the most slots within the longest run time before t, nor than may be in flight.
+      units may run on. If k run at t, the shortest of them takes at most L_k, the k-th longest run time of all units; so
+      the last of them began after t − L_k, when the others ran already, and found k slots. Hence k units at work at t
+      take that there were k slots at some time from t − L_k to t. Where slots that go away end units, L_k is 0.
 
 Tries that fail elsewhere, later waits, polls and what is not yet known only make this harder. Relax x ≥ 0 to fractions, and move (2)
 into the objective with prices q_s ≥ 0: the money is at least
@@ -21,6 +22,7 @@ that no policy is done by T. The bound on time is the largest T that some q excl
 the least, over steps of T, of the begin of a step plus w times D at its end, since D falls with T.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -64,28 +66,41 @@ def make_instance(scenario: Scenario) -> Instance:
     whole = np.array([[truth.whole_s(unit) for truth in truths] for unit in range(scenario.units)])
     run_s, lasting_s = whole[:, :, 0], whole[:, :, 1]
     prices = np.array([truth.day.hourly_price for truth in truths])
-    wait_s = np.stack([truth.shortest_waits_s() for truth in truths], axis=1)
-    return Instance(run_s, wait_s + lasting_s, run_s / 3600 * prices, [capacity(truth) for truth in truths])
+    starts_s = np.stack([truth.first_starts_s(scenario.start_h) for truth in truths], axis=1)
+    capacities = [capacity(truth, float(starts_s[:, index].min())) for index, truth in enumerate(truths)]
+    return Instance(run_s, starts_s + lasting_s, run_s / 3600 * prices, capacities)
 
 
-def capacity(truth: Truth) -> Capacity:
-    """Return the most that a site can have at work."""
+def capacity(truth: Truth, first: float) -> Capacity:
+    """Return the most that a site can have at work, where nothing starts before ``first``."""
     begins = np.array([time for time, _ in truth.changes])
-    slots = np.minimum([slots for _, slots in truth.changes], truth.day.in_flight)
-    end = 3600 * HORIZON_H
-    first = float(truth.shortest_waits_s().min())
-    over_s = 0.0 if truth.day.preemptible else float(truth.run_s.max())
-    times = np.unique(np.concatenate([begins, begins + over_s, [first, end]]))
-    times = times[(times >= first) & (times <= end)]
-    most = [most_within(begins, slots, time - over_s, time) for time in times[:-1]]
-    return Capacity(times, np.concatenate([[0.0], np.cumsum(np.diff(times) * most)]))
+    broken = [(3600 * one.from_h, 3600 * one.to_h) for one in truth.day.outages if one.kind == "broken"]
+    edges = np.unique(np.concatenate([begins, *[np.array(span) for span in broken]]))
+    slots = np.array([truth.changes[int(np.searchsorted(begins, time, side="right")) - 1][1] for time in edges], float)
+    slots = np.minimum(slots, truth.day.in_flight)
+    for since, until in broken:  # what starts then does not succeed
+        slots[(edges >= since) & (edges < until)] = 0.0
+    longest = np.zeros(int(slots.max(initial=0.0))) if truth.day.preemptible else np.sort(truth.run_s)[::-1]
+    steps: dict[float, int] = defaultdict(int)
+    for level, over_s in zip(range(1, int(slots.max(initial=0.0)) + 1), longest, strict=False):
+        for since, until in spans(edges, slots >= level, float(over_s)):
+            steps[max(first, since)] += 1
+            steps[max(first, until)] -= 1
+    times = np.array([first, *sorted(steps), 3600 * HORIZON_H])
+    at_work = np.cumsum([0, *(steps[time] for time in sorted(steps))])
+    return Capacity(times, np.concatenate([[0.0], np.cumsum(np.diff(times) * at_work)]))
 
 
-def most_within(begins: Floats, slots: Floats, since: float, until: float) -> float:
-    """Return the most slots that there are at some time from ``since`` to ``until``."""
-    first = max(0, int(np.searchsorted(begins, since, side="right")) - 1)
-    last = int(np.searchsorted(begins, until, side="right"))
-    return float(slots[first : max(last, first + 1)].max(initial=0.0))
+def spans(edges: Floats, is_open: NDArray[np.bool_], over_s: float) -> list[tuple[float, float]]:
+    """Return the times at which a slot is open or was so ``over_s`` before, as intervals that do not touch."""
+    found: list[tuple[float, float]] = []
+    ends = [*edges[1:], 3600 * HORIZON_H]
+    for since, until in [(float(edges[i]), float(ends[i])) for i in np.flatnonzero(is_open)]:
+        if found and since <= found[-1][1]:
+            found[-1] = (found[-1][0], until + over_s)
+        else:
+            found.append((since, until + over_s))
+    return [(since, min(until, 3600 * HORIZON_H)) for since, until in found]
 
 
 def least_cost(instance: Instance, seconds: float, prices: Floats) -> tuple[float, Floats]:

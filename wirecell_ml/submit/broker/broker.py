@@ -17,7 +17,7 @@ from wirecell_ml.submit.status import price
 NEWEST = 300  # attempts of a site that ended: older ones are forgotten
 LATELY_S = 3 * 3600.0  # for so long it is remembered how many units ran at once
 BOUND = 0.5  # part of the units that have not started which may wait in queues; the others wait for better knowledge
-GAIN = 0.25  # by this part sooner a unit must end elsewhere to be taken out of a queue
+MARGIN = 0.25  # by this part later than the whole study a unit must end to be taken out of a queue
 
 
 class Broker:
@@ -155,29 +155,24 @@ class Round:
         return Choice(best.name, inputs, why_here(best, self.open, out, one))
 
     def withdraw(self, queued: Sequence[Queued]) -> list[tuple[str, str]]:
-        """Return attempts that would end sooner elsewhere, the last in each queue first."""
-        for view in self.open:  # those that wait at the driver come first
-            view.sent = math.ceil(self.left * view.rate / self.rates)
+        """Return attempts that would end too late where they wait, the last in each queue first."""
         found = []
-        for name in sorted(self.views):
+        for name in sorted(self.views) if self.open else ():
             ours = sorted((one for one in queued if one.site == name), key=lambda one: (one.submitted, one.token))
             found += self.leaving(self.views[name], ours)
         return found
 
     def leaving(self, here: View, ours: Sequence[Queued]) -> list[tuple[str, str]]:
-        """Return the attempts that should leave one queue, from its end on until one is better off there."""
-        found = []
+        """Return the attempts that should leave one queue: all of a site that rests, else those beyond the horizon."""
         if here.health.closed_until:
             return [(one.token, why_rests(here)) for one in ours]
+        found = []
+        latest_s = (1 + MARGIN) * self.horizon_s + 2 * here.place.site.policy.poll_s
         for position, one in reversed(list(enumerate(ours))):
             stays_s = here.done_s(position, self.now - one.submitted)
-            others = [view for view in self.open if view is not here and view.name not in one.barred | one.avoid]
-            others = [view for view in others if self.has_room(view)]
-            best = min(others, key=lambda view: (view.done_s(view.ahead), view.name), default=None)
-            if best is None or best.done_s(best.ahead) > (1 - GAIN) * stays_s - 2 * here.place.site.policy.poll_s:
+            if stays_s < latest_s:
                 break
-            found.append((one.token, why_leave(here, stays_s, best)))
-            best.sent += 1
+            found.append((one.token, why_leave(here, stays_s, self.horizon_s)))
         return found
 
 

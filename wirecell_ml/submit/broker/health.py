@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wirecell_ml.submit.broker.past import Past
 from wirecell_ml.submit.states import AttemptState
@@ -16,7 +16,7 @@ HALF_LIFE_S = 4 * 3600.0  # after so long a failure counts half
 PRIOR_FAILURES, PRIOR_ATTEMPTS = 0.2, 4.0
 FEWEST_FAULTS = 4  # in a row that open the breaker
 CHANCE = 1e-3  # as rare as this the row must be, if the site failed as often as before it
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 300.0, 4 * 3600.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 300.0, 1800.0
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,12 @@ class Health:
 def read_health(past: Iterable[Past], now: float) -> Health:
     """Return the health of a site from its attempts that have ended."""
     ended = sorted((one for one in past if one.ended is not None), key=ended_at)
-    failing, wasted_s = failure_rate(ended, now)
-    row, closed_until = breaker(ended)
-    return Health(failing, wasted_s, row, closed_until if closed_until > now else 0.0, 0 < closed_until <= now)
+    breaker = Breaker()
+    for one in ended:
+        breaker.hear(one)
+    failing, wasted_s = failure_rate([one for one in ended if id(one) not in breaker.troubled], now)
+    until = breaker.closed_until
+    return Health(failing, wasted_s, len(breaker.row), until if until > now else 0.0, 0 < until <= now)
 
 
 def ended_at(one: Past) -> float:
@@ -63,22 +66,39 @@ def failure_rate(ended: Sequence[Past], now: float) -> tuple[float, float]:
     return min(0.95, failures / attempts), wasted / failures
 
 
-def breaker(ended: Sequence[Past]) -> tuple[int, float]:
-    """Return the faults in a row and until when the breaker is open, 0 for shut.
+@dataclass
+class Breaker:
+    """Opens at a row of faults that chance does not explain, and twice as long at each that follows.
 
-    Attempts that were under way when it opened do not count again; each later one that fails opens it twice as long.
+    Attempts that were under way when it opened do not count again. What happened in such a row says nothing of the time
+    after it: those attempts are ``troubled``.
     """
-    row, trips, opened_at = 0, 0, -math.inf
-    failures, attempts = PRIOR_FAILURES, PRIOR_ATTEMPTS
-    for one in ended:
+
+    row: list[Past] = field(default_factory=list)  # faults since the last success
+    trips: int = 0
+    opened_at: float = -math.inf
+    failures: float = PRIOR_FAILURES  # before the row
+    attempts: float = PRIOR_ATTEMPTS
+    troubled: set[int] = field(default_factory=set)  # id of each
+
+    def hear(self, one: Past) -> None:
+        """Take account of one more attempt that has ended."""
         if one.state in FRUITFUL:
-            attempts += 1 + row
-            failures += row
-            row, trips, opened_at = 0, 0, -math.inf
+            if not self.trips:
+                self.failures += len(self.row)
+                self.attempts += len(self.row)
+            self.attempts += 1
+            self.row, self.trips, self.opened_at = [], 0, -math.inf
         elif one.state in FAULTS:
-            row += 1
-            improbable = row >= FEWEST_FAULTS and (failures / attempts) ** row < CHANCE
-            if improbable and one.submitted > opened_at:
-                trips, opened_at = trips + 1, ended_at(one)
-    pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (trips - 1))
-    return row, opened_at + pause_s if trips else 0.0
+            self.row.append(one)
+            improbable = (self.failures / self.attempts) ** len(self.row) < CHANCE
+            if len(self.row) >= FEWEST_FAULTS and improbable and one.submitted > self.opened_at:
+                self.trips, self.opened_at = self.trips + 1, ended_at(one)
+            if self.trips:
+                self.troubled.update(id(other) for other in self.row)
+
+    @property
+    def closed_until(self) -> float:
+        """Until when nothing is sent, 0 where the breaker is shut."""
+        pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self.trips - 1))
+        return self.opened_at + pause_s if self.trips else 0.0

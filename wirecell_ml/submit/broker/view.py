@@ -44,7 +44,9 @@ class View:
         if place.running and (self.waits.full or not self.waits.flowing):
             return place.running
         seen = max(place.running, self.peak)
-        return min(GROWTH * seen, place.running + place.waiting + max(0, place.room)) if seen else self.guess
+        if not seen:
+            return self.guess
+        return max(1.0, min(GROWTH * seen, place.running + place.waiting + max(0, place.room)))  # no room is for now
 
     @property
     def ahead(self) -> int:

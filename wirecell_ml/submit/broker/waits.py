@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wirecell_ml.submit.broker.past import Past
 from wirecell_ml.submit.broker.survival import Durations, Floats, together
 
-HALF_LIFE_S = 7200.0  # after so long a wait counts half: queues change within the day
-PRIOR_S, PRIOR_WEIGHT, PRIOR_SPREAD = 600.0, 0.5, 4.0  # of a site that nothing is known of
+HALF_LIFE_S = 7200.0  # after so long a submission counts half: queues change within the day
+MOST_WEIGHT = 20.0  # of all waits together: many that start together say little more than one
+PRIOR_S, PRIOR_WEIGHT, PRIOR_SPREAD = 300.0, 0.5, 3.0  # of a site that nothing is known of
 OUTLOOK_WEIGHT, OUTLOOK_SPREAD = 3.0, 2.0  # the scheduler's word counts as so many waits
 RECENT = 10  # starts that tell whether the slots are all taken
 FRESH = 0.3  # part of these in which the number of running units grew: with fewer, they are
@@ -44,7 +46,7 @@ class Waits:
 def read_waits(past: Sequence[Past], now: float, known_since: float = -np.inf) -> Waits:
     """Return the waits at one site; those of attempts that still wait, or were taken back, last longer than that.
 
-    Starts that are seen together count as one. All attempts that have ended after ``known_since`` are in ``past``.
+    All attempts that have ended after ``known_since`` are in ``past``.
     """
     ordered = sorted(past, key=lambda one: one.submitted)
     submitted = np.array([one.submitted for one in ordered])
@@ -52,15 +54,15 @@ def read_waits(past: Sequence[Past], now: float, known_since: float = -np.inf) -
     begun = np.array([one.started is not None for one in ordered], dtype=bool)
     ended = np.sort([one.ended for one in ordered if one.started is not None and one.ended is not None])
     starts = np.sort(left[begun])
-    running = running_at(starts, ended, left)
     now_running = len(starts) - len(ended)
-    fresh = freshness(starts, ended, left) / np.maximum(1, count_at(starts, left)) * (left > known_since)
-    recent = freshness(starts, ended, starts[-RECENT:])
+    fresh = np.where(starts > known_since, freshness(starts, ended, starts), 0.0)
     flowing = not len(starts) or bool(now_running >= FLOWING * running_at(starts, ended, starts[-1:])[0])
-    full = bool(len(starts)) and flowing and float(recent.mean()) < FRESH
-    alone = np.minimum(1.0, (1 + running) / (1 + units_ahead(ordered, submitted, left)))
-    told = np.where(begun, fresh, 0.0 if full else 1.0)
-    weight = 0.5 ** ((now - left) / HALF_LIFE_S) * alone * told
+    full = bool(len(starts)) and flowing and float(fresh[-RECENT:].mean()) < FRESH
+    alone = np.minimum(1.0, (1 + running_at(starts, ended, submitted)) / (1 + units_ahead(ordered, submitted, left)))
+    still = np.array([one.started is None and one.ended is None for one in ordered], dtype=bool)
+    told = np.where(still, not full, ~was_full(starts, fresh, left) & (left > known_since))
+    weight = 0.5 ** ((now - submitted) / HALF_LIFE_S) * alone * told
+    weight *= MOST_WEIGHT / max(MOST_WEIGHT, weight.sum())
     return Waits(Durations.of(left - submitted, begun, weight), full, flowing)
 
 
@@ -88,6 +90,16 @@ def freshness(starts: Floats, ended: Floats, times: Floats) -> Floats:
     before = np.where(first > 0, starts[np.maximum(0, first - 1)] if len(starts) else 0.0, -np.inf)
     growth = running_at(starts, ended, times) - running_at(starts, ended, before)
     return np.asarray(np.clip(growth / np.maximum(1, count_at(starts, times)), 0, 1))
+
+
+def was_full(starts: Floats, fresh: Floats, times: Floats) -> NDArray[np.bool_]:
+    """Return whether the units that started last, at each of these times, took the places of others."""
+    if not len(starts):
+        return np.zeros(len(times), bool)
+    sums = np.concatenate([[0.0], np.cumsum(fresh)])
+    last = np.searchsorted(starts, times, side="right")
+    first = np.maximum(0, last - RECENT)
+    return np.asarray((sums[last] - sums[first]) / np.maximum(1, last - first) < FRESH)
 
 
 def units_ahead(ordered: Sequence[Past], submitted: Floats, left: Floats) -> Floats:

@@ -38,10 +38,13 @@ class Truth:
         """Seconds that a unit runs, on average."""
         return float(self.run_s.mean())
 
-    def shortest_waits_s(self) -> Floats:
-        """Return the least that each unit waits, whenever it is sent."""
-        least = 1.0 if self.day.waits_s else min(self.day.wait_s.values())
-        return np.asarray(self.wait_factor.min(axis=1) * least)
+    def first_starts_s(self, start_h: float) -> Floats:
+        """Return when each unit can start here, of a study that begins at this hour, however often it is sent."""
+        factor = self.wait_factor.min(axis=1)
+        if self.day.waits_s:
+            return np.asarray(factor)
+        steps = [0.0, *(3600 * ((hour - start_h) % 24) for hour in self.day.wait_s)]
+        return np.min([time + factor * hourly(self.day.wait_s, start_h + time / 3600) for time in steps], axis=0)
 
     def end(self, unit: int, met: int) -> tuple[str, float]:
         """Return how a try ends and after how many seconds, where the unit has ``met`` its fate here so often before."""

@@ -24,7 +24,7 @@ JOBS_AT_ONCE = 200  # in one command
 NEGOTIATION_S = 60.0  # until the next negotiation, as pools have it by default
 INHERITED = (  # all else stays here
     *("HOME", "USER", "LANG", "PATH", "LD_LIBRARY_PATH", "KRB5CCNAME", "BEARER_TOKEN_FILE", "X509_USER_PROXY"),
-    *("CONDOR_CONFIG", "WIRECELL_ML_CACHE"),
+    "CONDOR_CONFIG",
 )
 JOB = (TOKEN, "ClusterId", "ProcId", "JobStatus", "HoldReasonCode")
 WORDS = ("HoldReason", "RemoveReason", "ExitBySignal", "ExitCode", "ExitSignal", "VacateReason", "LastVacateReason")

@@ -42,7 +42,7 @@ def description(batch: Batch, site: Site) -> str:
         **size(batch.resources, site),
         **endings(batch.resources, site),
         "accounting_group": site.account,
-        "requirements": site.htcondor.requirements,
+        "requirements": None if batch.alone else site.htcondor.requirements,
         **site.htcondor.attributes,
     }
     return "".join(f"{name} = {value}\n" for name, value in lines.items() if value is not None) + (

@@ -39,6 +39,10 @@ class Cluster:
     def __init__(self, site: Site) -> None:
         self.site, self.namespace = site, site.kubernetes.namespace
 
+    def log_in(self) -> None:
+        """Read the kubeconfig; raises SubmitError where it has no login for us."""
+        self.client = self.connect()
+
     def create(self, job: Document, dry_run: bool = False) -> None:
         """Create a Job; one of its name that is there already is the same one, sent before."""
         query = {"dryRun": "All"} if dry_run else {}
@@ -108,42 +112,50 @@ class Cluster:
     def meant(self, answer: Answered) -> Exception:
         """Return the exception that an answer means."""
         if is_expired(answer):
-            self.__dict__.pop("client", None)  # the kubeconfig may have a new login by the next time
-            return Expired(
-                f"Kubernetes does not accept this login any more ({answer}). Log in again, as you did for kubectl: the "
-                "kubeconfig is read again"
-            )
+            return self.expired(str(answer))
         if answer.status >= SILENT or answer.status in (0, BUSY):
             return Unavailable(f"the API server of Kubernetes: {answer}")
         return Refused(str(answer))
 
+    def expired(self, said: str) -> Expired:
+        """Return the exception for a login that is not good, and forget it."""
+        self.__dict__.pop("client", None)  # the kubeconfig may have a new one by the next time
+        return Expired(
+            f"Kubernetes does not accept this login any more ({said}). Log in again, as you did for kubectl: the "
+            "kubeconfig is read again"
+        )
+
     def ask(self, method: str, path: str, query: Mapping[str, str], body: object = None) -> bytes:
         """Return the answer to a request; raises Answered for one that failed, Unavailable where there is none."""
-        library, http = load_library().client, import_module("urllib3").exceptions
+        client, (insecure, silent) = self.client, failures()
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
-        words = self.client.param_serialize(
+        words = client.param_serialize(
             method, path, query_params=list(query.items()), header_params=headers, body=body, auth_settings=[LOGIN]
         )
         try:
-            response = self.client.call_api(*words, _request_timeout=TIMEOUT_S)
+            response = client.call_api(*words, _request_timeout=TIMEOUT_S)
             data = bytes(response.read())
-        except library.ApiException as error:  # of its own making: no secure connection
-            raise Unavailable(f"the API server of Kubernetes: {' '.join(str(error.reason).split())}") from error
-        except http.HTTPError as error:
+        except insecure as error:
+            raise Unavailable(f"the API server of Kubernetes: {' '.join(str(error).split())}") from error
+        except silent as error:
             raise Unavailable(f"the API server of Kubernetes does not answer: {error}") from error
         except ValueError:  # whose text shows the token
-            raise SubmitError(
-                f"site {self.site.name}: the token in the kubeconfig has characters that no token has, such as the end "
-                "of a line. Take them out"
-            ) from None
+            raise self.expired("the token has characters that no token has") from None
         if not 200 <= response.status < 300:
-            secrets = self.client.configuration.api_key.values()
+            secrets = client.configuration.api_key.values()
             raise Answered(response.status, hide(message(data), secrets) or f"status {response.status}")
         return data
 
     @cached_property
     def client(self) -> Any:
-        """What knows the address of the API server and our login; made anew once that is no longer good."""
+        """What knows the address of the API server and our login; raises Unavailable where the kubeconfig is away."""
+        try:
+            return self.connect()
+        except SubmitError as error:
+            raise Unavailable(str(error)) from error
+
+    def connect(self) -> Any:
+        """Return a client for the login in the kubeconfig; raises SubmitError where there is none."""
         library = load_library()
         configuration = library.client.Configuration()
         path = self.site.environment.get("KUBECONFIG")
@@ -185,6 +197,11 @@ def message(data: bytes) -> str:
     except (ValueError, KeyError, TypeError):
         said = data[:500].decode(errors="replace")
     return " ".join(str(said).split())
+
+
+def failures() -> tuple[type[Exception], type[Exception]]:
+    """Return what the client raises where it can't trust the API server, and where that does not answer."""
+    return load_library().client.ApiException, import_module("urllib3").exceptions.HTTPError
 
 
 def load_library() -> Any:

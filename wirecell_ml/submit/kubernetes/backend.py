@@ -54,7 +54,7 @@ class Kubernetes:
         try:
             jobs = by_token(self.cluster.jobs(batches), tokens)
             pods = by_token(self.cluster.pods(batches), tokens)
-        except (Refused, SubmitError) as error:
+        except Refused as error:
             raise Unavailable(f"Kubernetes does not let us see jobs: {error}") from error
         return {token: found[0] for token, found in jobs.items()}, pods
 
@@ -70,6 +70,7 @@ class Kubernetes:
 
     def check(self, resources: Resources) -> None:
         """Raise SubmitError where no node has this size, as far as we may see nodes, or where such a job is refused."""
+        self.cluster.log_in()
         with suppress(Refused):  # who may not see nodes learns of a job that is too large from its waiting
             check_size(resources, self.site, self.cluster.nodes())
         batch = Batch.of("check", [["true"]], resources, Path())
