@@ -4,15 +4,17 @@ import base64
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import psutil
@@ -21,6 +23,7 @@ import yaml
 from kubernetes import client, config
 
 from tests.engine import start_engine, stop_engine
+from tests.object_store import lead
 from tests.sweeping import order, wait_for
 from wirecell_ml.paths import PACKAGE
 from wirecell_ml.submit.kubernetes.documents import BATCH, TOKEN
@@ -32,6 +35,7 @@ PORT = "16850"
 IMAGE = "localhost/wirecell:1"  # a shell and empty folders: the programs are this machine's
 NODE = "node"
 SIGNAL_S = 20
+LEEWAY_S = 60  # that the API server grants a token beyond its end
 ENDED = ("Succeeded", "Failed")
 
 
@@ -46,9 +50,15 @@ def volumes() -> list[dict[str, str]]:
     return [{"host": "/usr", "at": "/usr", "read_only": "true"}, *({"host": one, "at": one} for one in folders())]
 
 
-def as_setting(volume: dict[str, str]) -> str:
-    """Return a volume as a user would type it."""
-    return "{" + ",".join(f"{name}:'{value}'" for name, value in volume.items()) + "}"
+def programs_alone() -> str:
+    """Return the setting of a site whose pods see programs, and nothing that tests write."""
+    return as_setting([one for one in volumes() if one["at"] != str(Path(tempfile.gettempdir()).resolve())])
+
+
+def as_setting(given: Sequence[dict[str, str]]) -> str:
+    """Return volumes as a user would type them."""
+    typed = ["{" + ",".join(f"{name}:'{value}'" for name, value in one.items()) + "}" for one in given]
+    return f"site.kubernetes.volumes=[{','.join(typed)}]"
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,7 @@ class KubernetesCluster:
         """Write a study of dummy units of half the node that runs here."""
         own = (
             f"site.environment.KUBECONFIG='{kubeconfig or self.kubeconfig}'",
-            f"site.kubernetes.volumes=[{','.join(as_setting(one) for one in volumes())}]",
+            as_setting(volumes()),
             "site.resources.cores=1",
             f"site.signal_s={SIGNAL_S}",
             "site.policy.lease_s=20",  # a machine that has much else to do stops no heart for so long
@@ -147,6 +157,16 @@ class KubernetesCluster:
         conditions = self.ask("GET", f"/api/v1/nodes/{NODE}")["status"]["conditions"]
         return {"Ready": "True"}.items() <= {one["type"]: one["status"] for one in conditions}.items()
 
+    @contextmanager
+    def door(self, port: int) -> Iterator[str]:
+        """Let pods in at an address that leads to a port of this machine's loopback, and yield that address."""
+        addresses = self.ask("GET", f"/api/v1/nodes/{NODE}")["status"]["addresses"]
+        host = next(one["address"] for one in addresses if one["type"] == "InternalIP")
+        with socket.create_server((host, 0)) as listener:
+            Thread(target=let_in, args=(listener, port), daemon=True).start()
+            yield f"http://{host}:{listener.getsockname()[1]}"
+            listener.shutdown(socket.SHUT_RDWR)
+
     def daemon(self, name: str) -> psutil.Process:
         """Return the process of a daemon."""
         return psutil.Process(int((self.kubeconfig.parent / f"{name}.pid").read_text()))
@@ -182,7 +202,7 @@ class KubernetesCluster:
         """Return a token like that one that is good for some seconds only: so short ones are given to nobody."""
         head, claims, _ = token.split(".")
         held = json.loads(base64.urlsafe_b64decode(claims + "=="))
-        held["exp"] = int(time.time() + seconds)
+        held["exp"] = int(time.time() + seconds) - LEEWAY_S
         signed = f"{head}.{encoded(json.dumps(held).encode())}"
         key = self.kubeconfig.parent / "accounts.key"
         words = ["openssl", "dgst", "-sha256", "-sign", str(key)]
@@ -201,13 +221,25 @@ class KubernetesCluster:
 
     def name_image(self, name: str) -> None:
         """Give the image that the node has another name."""
-        socket = str(self.kubeconfig.parent / "containerd.sock")
-        words = ["ctr", "--address", socket, "--namespace", "k8s.io", "images", "tag", IMAGE, name]
+        address = str(self.kubeconfig.parent / "containerd.sock")
+        words = ["ctr", "--address", address, "--namespace", "k8s.io", "images", "tag", IMAGE, name]
         subprocess.run(words, capture_output=True, check=True)
 
     def forget(self) -> None:
         """Remove every job, as the cluster itself does after a week."""
         self.ask("DELETE", "/apis/batch/v1/namespaces/default/jobs?propagationPolicy=Background&gracePeriodSeconds=0")
+
+
+def let_in(listener: socket.socket, port: int) -> None:
+    """Lead everyone who comes to a port of this machine's loopback."""
+    while True:
+        try:
+            near, _ = listener.accept()
+        except OSError:
+            return
+        far = socket.create_connection(("127.0.0.1", port))
+        for one, other in ((near, far), (far, near)):
+            Thread(target=lead, args=(one, other), daemon=True).start()
 
 
 def encoded(data: bytes) -> str:

@@ -16,11 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine import ENGINES
 from tests.sweeping import wait_for
 
 PORT = 16880
-MOTO = "moto[server]==5.2.5"
 PIECE = 65536  # bytes
 
 
@@ -28,6 +26,8 @@ PIECE = 65536  # bytes
 def object_store() -> Iterator[str]:
     """Run an S3 and yield its address; the tests are skipped, in CI they fail, where it cannot be installed."""
     address = f"http://127.0.0.1:{PORT}"
+    if find_spec("s3fs") is None:
+        missing("no s3fs here: pip install 'wirecell_ml[s3]'")
     if answers(address):
         yield address
         return
@@ -42,24 +42,17 @@ def object_store() -> Iterator[str]:
 
 
 def folder() -> Path:
-    """Return where the server is installed."""
+    """Return where the server writes its log."""
     state = Path(os.environ.get("WIRECELL_ML_ENGINES") or Path.home() / ".cache" / "wirecell_ml" / "engines")
     (state / "moto").mkdir(parents=True, exist_ok=True)
     return state / "moto"
 
 
 def installed() -> Path:
-    """Return the program of the server, in an environment of its own: what it needs does not go with what we need."""
-    if find_spec("s3fs") is None:
-        missing("no s3fs here: pip install 'wirecell_ml[s3]'")
-    program = folder() / "bin" / "moto_server"
-    if not program.exists():
-        make = [sys.executable, "-m", "venv", folder()]
-        pip = [folder() / "bin" / "pip", "install", "-q", "-c", ENGINES / "moto-constraints.txt", MOTO]
-        for command in (make, pip):
-            ended = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-            if ended.returncode:
-                missing(f"{MOTO} cannot be installed here: {ended.stderr[-500:]}")
+    """Return the program of the server."""
+    program = Path(sys.executable).with_name("moto_server")
+    if find_spec("moto") is None or not program.exists():
+        missing("no moto here: pip install 'wirecell_ml[dev]'")
     return program
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from tests.cluster import runner
 from tests.driving import LONG_S, at_work, attempts, driven, follows, long, starts, token_of, went_on
-from tests.kubernetes_cluster import KubernetesCluster
+from tests.kubernetes_cluster import KubernetesCluster, programs_alone
+from tests.object_store import make_bucket, object_store, who_we_are
 from tests.sweeping import check_exactly_once, record_fault, wait_for
 from wirecell_ml.submit.backend import Expired, Unavailable
 from wirecell_ml.submit.kubernetes.api import Answered, Cluster
@@ -164,3 +165,26 @@ def test_job_started_twice(kubernetes: KubernetesCluster, tmp_path: Path) -> Non
     assert counts == {"trials": 1, "attempts": 1, "done": 1, "lost": 0, "doubled": 0}
     assert not (study.order().box(0).attempt(1) / "run-1" / "summary.json").exists(), "the first stopped"
     record_fault("job started twice on Kubernetes", "a second Job with the command of a running one", counts)
+
+
+def test_pod_evicted_that_shares_no_folder(
+    kubernetes: KubernetesCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pods see programs, no folder of the study, and the keys of an object store in a Secret."""
+    keys = who_we_are("")
+    del keys["AWS_ENDPOINT_URL"]
+    for name, value in keys.items():
+        monkeypatch.setenv(name, value)
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store"}, "stringData": keys}
+    kubernetes.ask("POST", "/api/v1/namespaces/default/secrets", secret)
+    with object_store() as store, kubernetes.door(int(store.rpartition(":")[2])) as address:
+        mailbox = (f"site.mailbox=s3://{make_bucket(store)}/sweeps", f"+site.environment.AWS_ENDPOINT_URL='{address}'")
+        own = (*mailbox, "site.kubernetes.secrets=[store]", programs_alone(), "site.resources.memory_gb=0.3")
+        study = kubernetes.order(tmp_path, "faraway", "trials=2", *own, *long(60, 0.1))
+        with driven(study):
+            at_work(study, 0)
+            kubernetes.evict(token_of(study, 0))
+        counts = settle(kubernetes, study, 2)
+    assert counts["done"] == 2
+    assert went_on(study, 0), "from its checkpoint"
+    record_fault("pod evicted, object store as mailbox", "the eviction API, for a running pod", counts)

@@ -231,6 +231,7 @@ def test_a_token_file_that_others_can_read_is_not_used(tmp_path: Path, monkeypat
         ("environment.WANDB_API_KEY", SECRET),
         ("environment.PGPASSWORD", SECRET),
         ("environment.HF_TOKEN", "${oc.env:A_SECRET}"),
+        ("environment.HARMLESS", "it is ${oc.env:A_SECRET}"),
         ("environment.MONITOR", f"https://me:{SECRET}@example.org"),
         ("environment.WHO", f"eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJtZSJ9.{SECRET}"),
         ("setup", [f"export WANDB_API_KEY='{SECRET}'"]),

@@ -71,7 +71,7 @@ def test_a_setting_that_no_site_has_is_refused() -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("site.kind=slrum", "site.kind: 'slrum' is not known. Did you mean 'slurm'? Known here: local, slurm"),
+        ("site.kind=slrum", "site.kind: 'slrum' is not known. Did you mean 'slurm'? Known here: aws, htcondor, kubernetes, local, panda, pbs, slurm"),
         ("site.resources.cores=0", "site.resources: cores, memory_gb and minutes are at least 1, and gpus at least 0"),
         (
             "site.policy.lease_s=3",

@@ -87,7 +87,7 @@ def test_a_result_and_the_files_that_people_read_come_home(address: Address, mai
     assert not (mail / f"{token}.1.files").exists()
 
 
-@pytest.mark.parametrize("name", ["../../fence", "/tmp/x.txt", "a/../../x.txt"])
+@pytest.mark.parametrize("name", ["../../fence", "/x.txt", "a/../../x.txt"])
 def test_files_that_lead_elsewhere_are_refused(address: Address, mail: Path, tmp_path: Path, name: str) -> None:
     post = Spool(Site(name="pool", kind="htcondor", mailbox="transfer"))
     token = packed(post, address).jobs[0].token

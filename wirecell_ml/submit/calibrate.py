@@ -92,7 +92,8 @@ def measure(site: Site, bases: Bases, folder: Path, seconds: float) -> Profile:
     study = order(site, bases, folder)
     params = {"cores": site.resources.cores, "gpus": site.resources.gpus, "seconds": seconds}
     work = training_work(study, bases, lambda _: {})
-    running.run_here(study, work, lambda: Listed([params]), takeover=False)
+    if not running.run_here(study, work, lambda: Listed([params]), takeover=False):
+        raise SubmitError(f"site {site.name}: the calibration was left before it ended, and no profile was written")
     ledger, box = study.ledger(), study.order().box(0)
     (unit,) = ledger.units(study.name)
     attempt = max((one.attempt for one in ledger.attempts(study.name)), default=1)

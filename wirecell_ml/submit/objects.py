@@ -14,7 +14,10 @@ from wirecell_ml.errors import ConfigError
 from wirecell_ml.submit.mailbox import LARGEST_BYTES, NoPlainFile, read_plain
 from wirecell_ml.submit.secret import hide, keys_of_aws
 
-EXTRAS = {"s3": "s3fs", "gs": "gcsfs"}  # scheme, and name of the extra → the package that speaks it
+PACKAGES = {
+    "s3": ("s3fs", "'wirecell_ml[s3]'"),
+    "gs": ("gcsfs", "gcsfs"),
+}  # that speak a scheme, and what pip calls them
 TRIES = 3  # of one request
 CONNECT_S, READ_S = 5, 30
 OWN_TROUBLES = {"InvalidRange", "416", "InvalidObjectState", "InvalidRequest"}
@@ -216,8 +219,9 @@ class Remote:
 
 def file_system(scheme: str, environment: Mapping[str, str]) -> Any:
     """Return the file system of a scheme; raises ConfigError where the package for it is not installed."""
-    if find_spec(EXTRAS[scheme]) is None:
-        raise ConfigError(f"{scheme}:// needs the package {EXTRAS[scheme]}. Type: pip install 'wirecell_ml[{scheme}]'")
+    package, called = PACKAGES[scheme]
+    if find_spec(package) is None:
+        raise ConfigError(f"{scheme}:// needs the package {package}. Type: pip install {called}")
     import fsspec
 
     files = fsspec.filesystem(

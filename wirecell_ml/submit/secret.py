@@ -18,6 +18,7 @@ TOKEN = re.compile(r"eyJ[\w-]+\.[\w.-]+")  # a JSON web token, as PanDA, iDDS an
 BEARER = re.compile(r"\b(bearer|basic) +[^\s\"',;]+", re.IGNORECASE)
 VARIABLES = ("environment", "attributes")  # settings whose keys are names of the user's own choice
 AWS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+SHORTEST = 8  # characters of a secret; shorter ones are in too many words
 MASK = "***"
 
 
@@ -36,7 +37,13 @@ def holds_secret(where: str, text: str) -> bool:
     parts = where.split(".")
     is_variable = len(parts) > 1 and parts[-2] in VARIABLES
     named = is_variable and bool(text) and NAME.fullmatch(parts[-1])
-    return bool(named or GIVEN.search(text) or ADDRESS.search(text) or TOKEN.search(text))
+    looks = GIVEN.search(text) or ADDRESS.search(text) or TOKEN.search(text)
+    return bool(named or looks or any(value in text for value in own_secrets()))
+
+
+def own_secrets() -> list[str]:
+    """Return the values of the variables of this process that are named like secrets."""
+    return [value for name, value in os.environ.items() if NAME.fullmatch(name) and len(value) >= SHORTEST]
 
 
 def texts(settings: Any, name: str) -> Iterator[tuple[str, str]]:

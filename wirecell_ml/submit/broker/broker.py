@@ -17,6 +17,7 @@ from wirecell_ml.submit.status import price
 NEWEST = 300  # attempts of a site that ended: older ones are forgotten
 LATELY_S = 3 * 3600.0  # for so long it is remembered how many units ran at once
 BOUND = 0.5  # part of the units that have not started which may wait in queues; the others wait for better knowledge
+SOON = 10  # polls: a unit that starts later in its queue can be taken out later
 MARGIN = 0.25  # by this part later than the whole study a unit must end to be taken out of a queue
 
 
@@ -163,16 +164,20 @@ class Round:
         return found
 
     def leaving(self, here: View, ours: Sequence[Queued]) -> list[tuple[str, str]]:
-        """Return the attempts that should leave one queue: all of a site that rests, else those beyond the horizon."""
+        """Return the attempts that should leave one queue: all of a site that rests, else those beyond the horizon.
+
+        While others wait at the driver for better sites, only those that are about to start have to be decided on.
+        """
         if here.health.closed_until:
             return [(one.token, why_rests(here)) for one in ours]
+        poll_s = here.place.site.policy.poll_s
+        latest_s, soon_s = (1 + MARGIN) * self.horizon_s + 2 * poll_s, SOON * poll_s if self.left else math.inf
         found = []
-        latest_s = (1 + MARGIN) * self.horizon_s + 2 * here.place.site.policy.poll_s
-        for position, one in reversed(list(enumerate(ours))):
-            stays_s = here.done_s(position, self.now - one.submitted)
-            if stays_s < latest_s:
-                break
-            found.append((one.token, why_leave(here, stays_s, self.horizon_s)))
+        for position, one in enumerate(ours):
+            waited_s = self.now - one.submitted
+            stays_s = here.done_s(position, waited_s)
+            if stays_s > latest_s and here.queue_s(position, waited_s) < soon_s:
+                found.append((one.token, why_leave(here, stays_s, self.horizon_s)))
         return found
 
 

@@ -68,10 +68,14 @@ class View:
         return self.cache[key]
 
     def queue_s(self, ahead: float, waited_s: float = 0.0) -> float:
-        """Return how long a unit still waits: for the scheduler, and at least until those ahead have started."""
+        """Return how long a unit still waits: for the scheduler, and at least until those ahead have started.
+
+        Where our own units have all slots, that it has waited long says nothing of the scheduler.
+        """
         drained = ahead / self.rate if self.place.running else 0.0
         silent = SILENCE_S if self.place.trouble or self.health.closed_until else 0.0
-        return max(self.wait_s(waited_s), drained) + silent
+        scheduler = self.wait_s() - waited_s if self.waits.full else self.wait_s(waited_s)
+        return max(scheduler, drained) + silent
 
     def done_s(self, ahead: float, waited_s: float = 0.0) -> float:
         """Return in how many seconds a unit has ended, repetitions included."""
