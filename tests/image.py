@@ -41,7 +41,9 @@ class Image:
         shutil.copy(CHECKOUT / "constraints.txt", context)
         recipe = ["--file", str(context / "submit" / "containers" / "Containerfile"), "--tag", NAME]
         how = ["--isolation=chroot", "--layers", "--pull=never", *recipe, *pip_of_this_machine(scratch)]
+        self.call("rm", "--all")  # what builds that failed have left, and below what this one replaces
         self.call("build", *how, str(context))
+        self.call("rmi", "--prune")
 
     def make_base(self) -> None:
         """Make the base image, unless it is there: nothing is fetched but from Debian."""

@@ -4,7 +4,6 @@ import base64
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import psutil
@@ -23,7 +21,7 @@ import yaml
 from kubernetes import client, config
 
 from tests.engine import start_engine, stop_engine
-from tests.object_store import lead
+from tests.object_store import answers, installed
 from tests.sweeping import order, wait_for
 from wirecell_ml.paths import PACKAGE
 from wirecell_ml.submit.kubernetes.documents import BATCH, TOKEN
@@ -32,6 +30,7 @@ from wirecell_ml.submit.study import Study
 
 FOLDER = Path.home() / ".cache" / "wirecell_ml" / "faults_kubernetes"  # not where a user's sweeps may run
 PORT = "16850"
+STORE_PORT = "16859"
 IMAGE = "localhost/wirecell:1"  # a shell and empty folders: the programs are this machine's
 NODE = "node"
 SIGNAL_S = 20
@@ -158,14 +157,19 @@ class KubernetesCluster:
         return {"Ready": "True"}.items() <= {one["type"]: one["status"] for one in conditions}.items()
 
     @contextmanager
-    def door(self, port: int) -> Iterator[str]:
-        """Let pods in at an address that leads to a port of this machine's loopback, and yield that address."""
+    def object_store(self) -> Iterator[str]:
+        """Run an object store that pods can reach, and yield its address."""
         addresses = self.ask("GET", f"/api/v1/nodes/{NODE}")["status"]["addresses"]
         host = next(one["address"] for one in addresses if one["type"] == "InternalIP")
-        with socket.create_server((host, 0)) as listener:
-            Thread(target=let_in, args=(listener, port), daemon=True).start()
-            yield f"http://{host}:{listener.getsockname()[1]}"
-            listener.shutdown(socket.SHUT_RDWR)
+        words = [str(installed()), "-H", host, "-p", STORE_PORT]
+        with (self.kubeconfig.parent / "moto.log").open("ab") as log:
+            server = subprocess.Popen(words, stdout=log, stderr=log)
+        try:
+            wait_for(lambda: answers(f"http://{host}:{STORE_PORT}"))
+            yield f"http://{host}:{STORE_PORT}"
+        finally:
+            server.kill()
+            server.wait()
 
     def daemon(self, name: str) -> psutil.Process:
         """Return the process of a daemon."""
@@ -228,18 +232,6 @@ class KubernetesCluster:
     def forget(self) -> None:
         """Remove every job, as the cluster itself does after a week."""
         self.ask("DELETE", "/apis/batch/v1/namespaces/default/jobs?propagationPolicy=Background&gracePeriodSeconds=0")
-
-
-def let_in(listener: socket.socket, port: int) -> None:
-    """Lead everyone who comes to a port of this machine's loopback."""
-    while True:
-        try:
-            near, _ = listener.accept()
-        except OSError:
-            return
-        far = socket.create_connection(("127.0.0.1", port))
-        for one, other in ((near, far), (far, near)):
-            Thread(target=lead, args=(one, other), daemon=True).start()
 
 
 def encoded(data: bytes) -> str:

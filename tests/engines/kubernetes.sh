@@ -128,8 +128,11 @@ start_node() {
     start_kubelet
 }
 
+# Make the bridge, with an address that stays the same when the pod that it would have it from ends: others would lose their way.
 make_bridge() {
-    ip link show "$kubernetes_bridge" >/dev/null 2>&1 || ip link add "$kubernetes_bridge" type bridge
+    local address
+    address=$(printf '0a:58:0a:f4:%02x:01' "$((kubernetes_port % 256))")
+    ip link show "$kubernetes_bridge" >/dev/null 2>&1 || ip link add "$kubernetes_bridge" address "$address" type bridge
     ip address replace "$kubernetes_network.1/24" dev "$kubernetes_bridge"
     ip link set "$kubernetes_bridge" up
 }
@@ -157,7 +160,7 @@ stop_kubernetes() {
     done
     kubernetes_left | xargs --no-run-if-empty kill -KILL 2>/dev/null || true
     within 10 none_of_kubernetes || true
-    find /sys/fs/cgroup -depth -type d -path '*/k8s.io/*' -exec rmdir {} + 2>/dev/null || true
+    find /sys/fs/cgroup -depth -type d \( -name k8s.io -o -path '*/k8s.io/*' \) -exec rmdir {} + 2>/dev/null || true
     ip link delete "$kubernetes_bridge" 2>/dev/null || true
 }
 

@@ -9,7 +9,7 @@ import pytest
 from tests.cluster import runner
 from tests.driving import LONG_S, at_work, attempts, driven, follows, long, starts, token_of, went_on
 from tests.kubernetes_cluster import KubernetesCluster, programs_alone
-from tests.object_store import make_bucket, object_store, who_we_are
+from tests.object_store import make_bucket, who_we_are
 from tests.sweeping import check_exactly_once, record_fault, wait_for
 from wirecell_ml.submit.backend import Expired, Unavailable
 from wirecell_ml.submit.kubernetes.api import Answered, Cluster
@@ -177,12 +177,16 @@ def test_pod_evicted_that_shares_no_folder(
         monkeypatch.setenv(name, value)
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store"}, "stringData": keys}
     kubernetes.ask("POST", "/api/v1/namespaces/default/secrets", secret)
-    with object_store() as store, kubernetes.door(int(store.rpartition(":")[2])) as address:
-        mailbox = (f"site.mailbox=s3://{make_bucket(store)}/sweeps", f"+site.environment.AWS_ENDPOINT_URL='{address}'")
+    with kubernetes.object_store() as address:
+        mailbox = (
+            f"site.mailbox=s3://{make_bucket(address)}/sweeps",
+            f"+site.environment.AWS_ENDPOINT_URL='{address}'",
+        )
         own = (*mailbox, "site.kubernetes.secrets=[store]", programs_alone(), "site.resources.memory_gb=0.3")
         study = kubernetes.order(tmp_path, "faraway", "trials=2", *own, *long(60, 0.1))
         with driven(study):
             at_work(study, 0)
+            wait_for(lambda: study.order().box(0).progress(1).stat().st_size > 0, LONG_S)
             kubernetes.evict(token_of(study, 0))
         counts = settle(kubernetes, study, 2)
     assert counts["done"] == 2

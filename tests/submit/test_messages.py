@@ -293,7 +293,8 @@ def test_at_a_site_of_panda_its_login_serves(server: Server, tmp_path: Path, mon
     monkeypatch.setenv("PANDA_CONFIG_ROOT", str(tmp_path))
     monkeypatch.setenv("SSL_CERT_FILE", str(server.authority))
     asked = PandaSettings(url="https://panda.example.org", vo=ORGANISATION)
-    site = Site(name="grid", kind="panda", mailbox=server.mailbox, panda=asked)
+    far = {"OIDC_AUTH_TOKEN_FILE": "/where/workers/have/it"}
+    site = Site(name="grid", kind="panda", mailbox=server.mailbox, panda=asked, environment=far)
     with pytest.raises(Expired, match="submit login site=grid"):
         Messages(site).check()
     write_token(tmp_path / ".token", json.dumps({"id_token": server.token()}))

@@ -50,7 +50,7 @@ class Messages:
     def __init__(self, site: Site) -> None:
         assert site.mailbox
         self.address, self.python = site.mailbox.rstrip("/"), site.python or sys.executable
-        environment = os.environ | site.environment
+        environment = site.environment | os.environ  # where the token of the workers is may be no place here
         if site.panda is not None:
             environment = {ORGANISATIONS[0]: site.panda.vo} | environment
         self.service = Service(site.mailbox, environment, token_of(site, environment))
@@ -102,8 +102,8 @@ class Messages:
 
 
 def token_of(site: Site, environment: Mapping[str, str]) -> Callable[[], str]:
-    """Return what gives the driver its token: the login to PanDA, where the environment names none."""
-    if site.panda is None or any(environment.get(name) for name in (*TOKENS, TOKEN_FILE)):
+    """Return what gives the driver its token: at a site of PanDA its login, unless our own environment names one."""
+    if site.panda is None or any(os.environ.get(name) for name in (*TOKENS, TOKEN_FILE)):
         return lambda: read_token(environment)
     from wirecell_ml.submit.panda.login import valid_token  # which workers have no use for
 

@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from wirecell_ml.submit.broker.columns import Columns
 from wirecell_ml.submit.broker.health import Health, read_health
 from wirecell_ml.submit.broker.horizon import horizon_s, worth_their_money
 from wirecell_ml.submit.broker.past import Choice, Past, Place, Queued, Wanted, Weights
@@ -17,6 +18,7 @@ from wirecell_ml.submit.status import price
 NEWEST = 300  # attempts of a site that ended: older ones are forgotten
 LATELY_S = 3 * 3600.0  # for so long it is remembered how many units ran at once
 BOUND = 0.5  # part of the units that have not started which may wait in queues; the others wait for better knowledge
+SHRINK = 0.75
 SOON = 10  # polls: a unit that starts later in its queue can be taken out later
 MARGIN = 0.25  # by this part later than the whole study a unit must end to be taken out of a queue
 
@@ -35,22 +37,21 @@ class Broker:
         by_site: dict[str, list[Past]] = defaultdict(list)
         for one in past:
             by_site[one.site].append(one)
-        recent = {name: newest(by_site[name]) for name in self.sites}
-        self.waits: dict[str, Waits] = {
-            name: read_waits(some, now, forgotten(by_site[name], some)) for name, some in recent.items()
-        }
+        recent = {name: Columns.of(by_site[name], NEWEST) for name in self.sites}
+        self.waits: dict[str, Waits] = {name: read_waits(some, now) for name, some in recent.items()}
         self.runs: dict[str, Runs] = read_runs(recent, self.sites, self.profiles, now)
         self.health: dict[str, Health] = {name: read_health(some, now) for name, some in recent.items()}
         self.peaks = {name: most_at_once(some, now - LATELY_S) for name, some in recent.items()}
-        self.spent = sum(self.cost(one, now) for some in by_site.values() for one in some if one.mine)
+        self.spent = self.spendings(by_site, now) if self.weights.budget is not None else 0.0
         self.cache: dict[str, dict[tuple[float, float | None], float]] = defaultdict(dict)
 
-    def cost(self, one: Past, now: float) -> float:
-        """Return what an attempt has cost until now."""
-        site = self.sites.get(one.site)
-        if site is None or one.started is None:
-            return 0.0
-        return price(one.run_s or (one.ended or now) - one.started, site.resources, site.cost)
+    def spendings(self, past: Mapping[str, Sequence[Past]], now: float) -> float:
+        """Return what this study has cost until now."""
+        spent = 0.0
+        for name, site in self.sites.items():
+            mine = Columns.of([one for one in past[name] if one.mine and one.started is not None])
+            spent += price(float(mine.lasted_s(now).sum()), site.resources, site.cost)
+        return spent
 
     def assign(
         self, wanted: Sequence[Wanted], places: Mapping[str, Place], left: int, now: float
@@ -145,7 +146,7 @@ class Round:
         soon = 2 * view.place.site.policy.poll_s * view.rate
         part = 1.0 if view.place.running and not view.place.waiting else BOUND
         share = part * self.pool * view.rate / self.rates
-        most = min(share, view.rate * view.wait_s()) if view.waits.full else share
+        most = min(share, view.rate * max(view.wait_s(), SHRINK * view.waits.lately_s)) if view.waits.full else share
         return math.ceil(max(1.0, soon, most))
 
     def choice(self, best: View, one: Wanted) -> Choice:
@@ -179,19 +180,6 @@ class Round:
             if stays_s > latest_s and here.queue_s(position, waited_s) < soon_s:
                 found.append((one.token, why_leave(here, stays_s, self.horizon_s)))
         return found
-
-
-def newest(past: Sequence[Past]) -> list[Past]:
-    """Return the attempts that have not ended, and the newest that have."""
-    ended = [one for one in past if one.ended is not None]
-    still = [one for one in past if one.ended is None]
-    return still + sorted(ended, key=lambda one: one.ended or 0.0)[-NEWEST:]
-
-
-def forgotten(past: Sequence[Past], kept: Sequence[Past]) -> float:
-    """Return until when an attempt may have ended that is not kept."""
-    ends = [one.ended for one in kept if one.ended is not None]
-    return min(ends) if len(ends) >= NEWEST and len(past) >= len(kept) else -math.inf
 
 
 def only_site(wanted: Sequence[Wanted], name: str, places: Mapping[str, Place]) -> list[Choice | None]:

@@ -1,16 +1,11 @@
 """Health: how often attempts at a site fail, and the breaker that opens when they do nothing else."""
 
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from wirecell_ml.submit.broker.past import Past
-from wirecell_ml.submit.states import AttemptState
+import numpy as np
 
-A = AttemptState
-FAULTS = frozenset({A.FAILED_INFRA, A.LOST})  # of the site; the user's mistake is not, and a pre-emption is its habit
-FRUITLESS = FAULTS | {A.PREEMPTED}  # work that has to be done again
-FRUITFUL = frozenset({A.SUCCEEDED, A.FAILED_APP})
+from wirecell_ml.submit.broker.columns import FAULT, FRUITFUL, FRUITLESS, Columns, Flags
 
 HALF_LIFE_S = 4 * 3600.0  # after so long a failure counts half
 PRIOR_FAILURES, PRIOR_ATTEMPTS = 0.2, 4.0
@@ -35,35 +30,28 @@ class Health:
         return 1 / (1 - self.failing)
 
 
-def read_health(past: Iterable[Past], now: float) -> Health:
+def read_health(past: Columns, now: float) -> Health:
     """Return the health of a site from its attempts that have ended."""
-    ended = sorted((one for one in past if one.ended is not None), key=ended_at)
     breaker = Breaker()
-    for one in ended:
-        breaker.hear(one)
-    failing, wasted_s = failure_rate([one for one in ended if id(one) not in breaker.troubled], now)
+    telling = np.flatnonzero(past.has_ended & past.any_of(FRUITFUL | FAULT))
+    order = telling[np.argsort(past.ended[telling], kind="stable")]
+    if past.any_of(FAULT)[order].any():
+        for index, is_fault in zip(order.tolist(), past.any_of(FAULT)[order].tolist(), strict=True):
+            breaker.hear(index, is_fault, float(past.submitted[index]), float(past.ended[index]))
+    counted = past.has_ended & past.any_of(FRUITFUL | FRUITLESS)
+    counted[sorted(breaker.troubled)] = False
+    failing, wasted_s = failure_rate(past, counted, now)
     until = breaker.closed_until
     return Health(failing, wasted_s, len(breaker.row), until if until > now else 0.0, 0 < until <= now)
 
 
-def ended_at(one: Past) -> float:
-    """Return when an attempt ended."""
-    assert one.ended is not None
-    return one.ended
-
-
-def failure_rate(ended: Sequence[Past], now: float) -> tuple[float, float]:
+def failure_rate(past: Columns, counted: Flags, now: float) -> tuple[float, float]:
     """Return the probability that an attempt has to be repeated, and the seconds that such an attempt has run."""
-    failures, attempts, wasted = PRIOR_FAILURES, PRIOR_ATTEMPTS, 0.0
-    for one in ended:
-        if one.state not in FRUITLESS | FRUITFUL:
-            continue
-        weight = 0.5 ** ((now - ended_at(one)) / HALF_LIFE_S)
-        attempts += weight
-        if one.state in FRUITLESS:
-            failures += weight
-            wasted += weight * (ended_at(one) - (one.started or ended_at(one)))
-    return min(0.95, failures / attempts), wasted / failures
+    weight = np.where(counted, 0.5 ** ((now - np.minimum(past.ended, now)) / HALF_LIFE_S), 0.0)
+    failed = weight * past.any_of(FRUITLESS)
+    failures, attempts = PRIOR_FAILURES + failed.sum(), PRIOR_ATTEMPTS + weight.sum()
+    wasted = (failed * past.lasted_s(now) * past.has_started).sum()
+    return min(0.95, float(failures / attempts)), float(wasted / failures)
 
 
 @dataclass
@@ -74,28 +62,28 @@ class Breaker:
     after it: those attempts are ``troubled``.
     """
 
-    row: list[Past] = field(default_factory=list)  # faults since the last success
+    row: list[int] = field(default_factory=list)  # faults since the last success
     trips: int = 0
     opened_at: float = -math.inf
     failures: float = PRIOR_FAILURES  # before the row
     attempts: float = PRIOR_ATTEMPTS
-    troubled: set[int] = field(default_factory=set)  # id of each
+    troubled: set[int] = field(default_factory=set)
 
-    def hear(self, one: Past) -> None:
+    def hear(self, index: int, is_fault: bool, submitted: float, ended: float) -> None:
         """Take account of one more attempt that has ended."""
-        if one.state in FRUITFUL:
+        if not is_fault:
             if not self.trips:
                 self.failures += len(self.row)
                 self.attempts += len(self.row)
             self.attempts += 1
             self.row, self.trips, self.opened_at = [], 0, -math.inf
-        elif one.state in FAULTS:
-            self.row.append(one)
-            improbable = (self.failures / self.attempts) ** len(self.row) < CHANCE
-            if len(self.row) >= FEWEST_FAULTS and improbable and one.submitted > self.opened_at:
-                self.trips, self.opened_at = self.trips + 1, ended_at(one)
-            if self.trips:
-                self.troubled.update(id(other) for other in self.row)
+            return
+        self.row.append(index)
+        improbable = (self.failures / self.attempts) ** len(self.row) < CHANCE
+        if len(self.row) >= FEWEST_FAULTS and improbable and submitted > self.opened_at:
+            self.trips, self.opened_at = self.trips + 1, ended
+        if self.trips:
+            self.troubled.update(self.row)
 
     @property
     def closed_until(self) -> float:

@@ -1,19 +1,19 @@
 """Speeds: how long a unit runs at each site, from its own runs there, and before those from a calibration."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import yaml
 
 from wirecell_ml.errors import ConfigError, suggest
-from wirecell_ml.submit.broker.past import Past
+from wirecell_ml.submit.broker.columns import SUCCESS, Columns
 from wirecell_ml.submit.broker.survival import Durations, together
 from wirecell_ml.submit.site import Site
-from wirecell_ml.submit.states import AttemptState
 
 FIRST_GUESS_S = 1800.0  # of a unit, before any has run anywhere
 PRIOR_WEIGHT, PRIOR_SPREAD = 1.0, 1.5  # what is believed of a site counts as so many runs there
@@ -109,10 +109,10 @@ class Runs:
 
 
 def read_runs(
-    past: Mapping[str, Sequence[Past]], sites: Mapping[str, Site], profiles: Mapping[str, Profile], now: float
+    past: Mapping[str, Columns], sites: Mapping[str, Site], profiles: Mapping[str, Profile], now: float
 ) -> dict[str, Runs]:
     """Return the run times at each site; one that has few is believed to be like the others, as their profiles say."""
-    measured = {name: measured_runs(past.get(name, ()), now) for name in sites}
+    measured = {name: measured_runs(past[name], now) for name in sites}
     speed = profiled_speeds(sites, profiles)
     work = typical_work(measured, speed)
     return {
@@ -123,11 +123,10 @@ def read_runs(
     }
 
 
-def measured_runs(past: Iterable[Past], now: float) -> Durations:
+def measured_runs(past: Columns, now: float) -> Durations:
     """Return the run times of this study at one site; one that still runs, or was cut short, lasts longer than that."""
-    started = [one for one in past if one.mine and one.started is not None]
-    seconds = [one.run_s or (one.ended or now) - (one.started or now) for one in started]
-    return Durations.of(seconds, [one.state is AttemptState.SUCCEEDED for one in started], [1.0] * len(started))
+    ran = past.mine & past.has_started
+    return Durations.of(past.lasted_s(now)[ran], past.any_of(SUCCESS)[ran], np.ones(int(ran.sum())))
 
 
 def profiled_speeds(sites: Mapping[str, Site], profiles: Mapping[str, Profile]) -> dict[str, float]:
@@ -151,12 +150,9 @@ def typical_work(measured: Mapping[str, Durations], speed: Mapping[str, float]) 
     return math.exp(sum(value * weight for value, weight in known) / sum(weight for _, weight in known))
 
 
-def most_at_once(past: Sequence[Past], since: float) -> int:
+def most_at_once(past: Columns, since: float) -> int:
     """Return how many units ran at once at most since then."""
-    changes = [(one.started, 1) for one in past if one.started is not None]
-    changes += [(one.ended, -1) for one in past if one.started is not None and one.ended is not None]
-    running = most = 0
-    for time, step in sorted(changes):
-        running += step
-        most = max(most, running) if time >= since else most
-    return most
+    starts, ends = np.sort(past.started[past.has_started]), np.sort(past.ended[past.has_started & past.has_ended])
+    times = starts[starts >= since]
+    running = np.searchsorted(starts, times, side="right") - np.searchsorted(ends, times, side="right")
+    return int(running.max(initial=len(starts) - len(ends)))

@@ -5,13 +5,11 @@ of the scheduler. It is told apart by the number of units that run: one that sta
 the scheduler only, one that took the place of another waited for a slot.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from wirecell_ml.submit.broker.past import Past
+from wirecell_ml.submit.broker.columns import Columns, Flags
 from wirecell_ml.submit.broker.survival import Durations, Floats, together
 
 HALF_LIFE_S = 7200.0  # after so long a submission counts half: queues change within the day
@@ -30,6 +28,7 @@ class Waits:
     durations: Durations
     full: bool  # our units have all slots that we get: the next one starts when one of them ends
     flowing: bool  # those that end have had successors
+    lately_s: float = 0.0  # median wait of those that started last, whatever they waited for
 
     def given(self, outlook_s: float | None) -> Durations:
         """Return the waits together with what is believed, and with the scheduler's word."""
@@ -43,33 +42,21 @@ class Waits:
         return self.given(outlook_s).quantile(part, waited_s) - waited_s
 
 
-def read_waits(past: Sequence[Past], now: float, known_since: float = -np.inf) -> Waits:
-    """Return the waits at one site; those of attempts that still wait, or were taken back, last longer than that.
-
-    All attempts that have ended after ``known_since`` are in ``past``.
-    """
-    ordered = sorted(past, key=lambda one: one.submitted)
-    submitted = np.array([one.submitted for one in ordered])
-    left = np.array([left_queue(one, now) for one in ordered])
-    begun = np.array([one.started is not None for one in ordered], dtype=bool)
-    ended = np.sort([one.ended for one in ordered if one.started is not None and one.ended is not None])
-    starts = np.sort(left[begun])
-    now_running = len(starts) - len(ended)
-    fresh = np.where(starts > known_since, freshness(starts, ended, starts), 0.0)
-    flowing = not len(starts) or bool(now_running >= FLOWING * running_at(starts, ended, starts[-1:])[0])
+def read_waits(past: Columns, now: float) -> Waits:
+    """Return the waits at one site; those of attempts that still wait, or were taken back, last longer than that."""
+    begun, left = past.has_started, np.minimum(past.left, now)
+    starts, ended = np.sort(past.started[begun]), np.sort(past.ended[begun & past.has_ended])
+    fresh = np.where(starts > past.complete_since, freshness(starts, ended, starts), 0.0)
+    flowing = not len(starts) or bool(len(starts) - len(ended) >= FLOWING * running_at(starts, ended, starts[-1:])[0])
     full = bool(len(starts)) and flowing and float(fresh[-RECENT:].mean()) < FRESH
-    alone = np.minimum(1.0, (1 + running_at(starts, ended, submitted)) / (1 + units_ahead(ordered, submitted, left)))
-    still = np.array([one.started is None and one.ended is None for one in ordered], dtype=bool)
-    told = np.where(still, not full, ~was_full(starts, fresh, left) & (left > known_since))
-    weight = 0.5 ** ((now - submitted) / HALF_LIFE_S) * alone * told
+    alone = np.minimum(1.0, (1 + running_at(starts, ended, past.submitted)) / (1 + units_ahead(past)))
+    told = np.where(past.left > now, not full, ~was_full(starts, fresh, left) & (left > past.complete_since))
+    weight = 0.5 ** ((now - past.submitted) / HALF_LIFE_S) * alone * told
     weight *= MOST_WEIGHT / max(MOST_WEIGHT, weight.sum())
-    return Waits(Durations.of(left - submitted, begun, weight), full, flowing)
-
-
-def left_queue(one: Past, now: float) -> float:
-    """Return when an attempt left the queue: it started, or ended without; now, where it still waits."""
-    times = [time for time in (one.started, one.ended) if time is not None]
-    return min(times, default=now)
+    waited = left - past.submitted
+    lately = waited[begun][np.argsort(past.started[begun], kind="stable")][-RECENT:]
+    lately_s = float(np.median(lately)) if len(lately) else 0.0
+    return Waits(Durations.of(waited, begun, weight), full, flowing, lately_s)
 
 
 def running_at(starts: Floats, ended: Floats, times: Floats) -> Floats:
@@ -92,7 +79,7 @@ def freshness(starts: Floats, ended: Floats, times: Floats) -> Floats:
     return np.asarray(np.clip(growth / np.maximum(1, count_at(starts, times)), 0, 1))
 
 
-def was_full(starts: Floats, fresh: Floats, times: Floats) -> NDArray[np.bool_]:
+def was_full(starts: Floats, fresh: Floats, times: Floats) -> Flags:
     """Return whether the units that started last, at each of these times, took the places of others."""
     if not len(starts):
         return np.zeros(len(times), bool)
@@ -102,7 +89,7 @@ def was_full(starts: Floats, fresh: Floats, times: Floats) -> NDArray[np.bool_]:
     return np.asarray((sums[last] - sums[first]) / np.maximum(1, last - first) < FRESH)
 
 
-def units_ahead(ordered: Sequence[Past], submitted: Floats, left: Floats) -> Floats:
+def units_ahead(past: Columns) -> Floats:
     """Return how many of ours each unit found in the queue, those that were sent with it and before it included."""
-    gone = np.sort([time for one, time in zip(ordered, left, strict=True) if one.started is not None or one.ended])
-    return np.maximum(0.0, np.arange(len(ordered)) - np.searchsorted(gone, submitted, side="right"))
+    gone = np.sort(past.left[np.isfinite(past.left)])
+    return np.maximum(0.0, np.arange(len(past)) - np.searchsorted(gone, past.submitted, side="right"))
