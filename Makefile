@@ -22,7 +22,7 @@ SITE ?= local
 sweep: $(READY)  ## Run a study of 12 trials of RoiNet on the sample (SITE=slurm_local: through Slurm, see engines)
 	$(BIN)/python -m wirecell_ml.hpo search=roinet experiment=roinet_quick trials=12 pruner=median site=$(SITE)
 
-engines:  ## Install and start Slurm and PostgreSQL on this machine, for tests and for SITE=slurm_local (needs root, Debian)
+engines:  ## Install and start Slurm, PostgreSQL, HTCondor and iDDS here, for tests and for SITE=slurm_local (needs root, Debian)
 	tests/engines/start.sh
 
 engines-stop:  ## Stop them
@@ -57,12 +57,15 @@ benchmark: $(READY)  ## Print the tables of tests/benchmarks (submission through
 fuzz: $(READY)  ## Read 10,000 mutated files of each format; print what became of them
 	$(BIN)/python -m tests.fuzz json=.fuzz.json
 
+test-engines: $(READY)  ## Run what takes too long for make test: the tests on a Kubernetes built from source, and on the image that units run in
+	WIRECELL_ML_SLOW_ENGINES=1 $(BIN)/pytest tests/submit -m slow_engine
+
 test-panda: $(READY)  ## Run the contract of backends on a PanDA server (PANDA_URL=, PANDA_AUTH_VO=, PANDA_QUEUE=, PANDA_WORKING_GROUP=)
 	PANDA_URL=$(PANDA_URL) PANDA_AUTH_VO=$(PANDA_AUTH_VO) PANDA_QUEUE=$(PANDA_QUEUE) PANDA_WORKING_GROUP=$(PANDA_WORKING_GROUP) $(BIN)/pytest tests/submit/test_panda.py
 
 faults: $(READY)  ## Try every fault on real engines, and print the table of docs/sweeps.md
 	@rm -f .faults.jsonl
-	WIRECELL_ML_FAULT_COUNTS=$(CURDIR)/.faults.jsonl $(BIN)/pytest tests/submit -k faults
+	WIRECELL_ML_FAULT_COUNTS=$(CURDIR)/.faults.jsonl $(BIN)/pytest tests/submit -k "faults or several"
 	@$(BIN)/python -m tests.fault_table .faults.jsonl
 
 EVENTS ?= data
@@ -74,4 +77,4 @@ zoo: $(READY)  ## Measure all of models/ again; write cards, figures and the tab
 clean:  ## Remove .venv and what the tools left (runs/ stays)
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup train sweep engines engines-stop dashboard faults test lint format benchmark fuzz zoo clean
+.PHONY: help setup train sweep engines engines-stop dashboard faults test test-engines test-panda lint format benchmark fuzz zoo clean

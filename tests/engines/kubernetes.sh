@@ -159,7 +159,7 @@ stop_kubernetes() {
         stop_kubernetes_daemon "$daemon"
     done
     kubernetes_left | xargs --no-run-if-empty kill -KILL 2>/dev/null || true
-    within 10 none_of_kubernetes || true
+    within 10 none_of_kubernetes || fail "processes of pods do not end: $(kubernetes_left | paste -sd " ")"
     find /sys/fs/cgroup -depth -type d \( -name k8s.io -o -path '*/k8s.io/*' \) -exec rmdir {} + 2>/dev/null || true
     ip link delete "$kubernetes_bridge" 2>/dev/null || true
 }
@@ -177,10 +177,10 @@ kubernetes_has_ended() {
 
 # Print what keeps pods alive, and what runs in them: the shims of containers, and their children.
 kubernetes_left() {
-    local process child
-    for process in $(grep -lsaF "$kubernetes/containerd.sock" /proc/[0-9]*/cmdline); do
+    local process
+    for process in $(grep -lsa "$kubernetes/[c]ontainerd.sock" /proc/[0-9]*/cmdline); do
         process=$(basename "$(dirname "$process")")
-        for child in $(ps -o pid= --ppid "$process"); do echo "$child"; done
+        cat "/proc/$process/task"/*/children 2>/dev/null || true
         echo "$process"
     done
 }

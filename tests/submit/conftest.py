@@ -15,6 +15,24 @@ from tests.engine import start_engine
 from tests.kubernetes_cluster import KubernetesCluster, private_kubernetes
 from tests.sweeping import PROGRAMS
 
+SLOW_ENGINES = {"kubernetes", "built"}  # fixtures, and cases, of engines that take minutes to build
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of engines that take minutes to build, unless WIRECELL_ML_SLOW_ENGINES is set."""
+    slow = [item for item in items if SLOW_ENGINES & needed(item)]
+    for item in slow:
+        item.add_marker(pytest.mark.slow_engine)
+    if slow and not os.environ.get("WIRECELL_ML_SLOW_ENGINES"):
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+
+
+def needed(item: pytest.Item) -> set[str]:
+    """Return the fixtures that a test needs; the canary's take that of their case as they run."""
+    case = {item.name.partition("[")[2].rstrip("]")} if item.path.stem == "test_canary" else set()
+    return {*getattr(item, "fixturenames", ()), *case}
+
 
 @pytest.fixture(autouse=True)
 def programs(monkeypatch: pytest.MonkeyPatch) -> None:

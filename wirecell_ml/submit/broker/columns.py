@@ -38,9 +38,7 @@ class Columns:
     @classmethod
     def of(cls, past: Sequence[Past], newest: int | None = None) -> "Columns":
         """Return attempts as columns; of those that have ended the ``newest`` only."""
-        rows = [
-            (one.submitted, one.started, one.ended, one.run_s, one.mine, MEANING.get(one.state, 0)) for one in past
-        ]
+        rows = [(one.submitted, one.started, one.ended, one.run_s, one.mine, MEANING.get(one.state, 0)) for one in past]
         table = np.array(rows, float).reshape(len(rows), 6)  # None becomes NaN
         table = table[np.argsort(table[:, 0], kind="stable")]
         table[:, 1:3][np.isnan(table[:, 1:3])] = np.inf

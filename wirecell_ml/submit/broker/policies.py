@@ -23,7 +23,11 @@ class Fixed:
         """Learn nothing."""
 
     def assign(
-        self, wanted: Sequence[Wanted], places: Mapping[str, Place], left: int, now: float  # noqa: ARG002
+        self,
+        wanted: Sequence[Wanted],
+        places: Mapping[str, Place],
+        left: int,
+        now: float,  # noqa: ARG002
     ) -> list[Choice | None]:
         """Return what is picked."""
         rooms = {name: place.room for name, place in places.items()}
@@ -36,7 +40,11 @@ class Fixed:
         return choices
 
     def withdraw(
-        self, queued: Sequence[Queued], places: Mapping[str, Place], left: int, now: float  # noqa: ARG002
+        self,
+        queued: Sequence[Queued],
+        places: Mapping[str, Place],
+        left: int,
+        now: float,  # noqa: ARG002
     ) -> list[tuple[str, str]]:
         """Leave everything where it is."""
         return []

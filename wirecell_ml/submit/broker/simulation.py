@@ -21,7 +21,13 @@ from wirecell_ml.submit.states import AttemptState
 
 A = AttemptState
 BROKEN, CRASH_S = "broken", 20.0  # how a unit ends at a site that is broken, and when
-KNOWN_AS = {"succeeded": A.SUCCEEDED, "crashed": A.FAILED_INFRA, BROKEN: A.FAILED_INFRA, "preempted": A.PREEMPTED, "lost": A.LOST}
+KNOWN_AS = {
+    "succeeded": A.SUCCEEDED,
+    "crashed": A.FAILED_INFRA,
+    BROKEN: A.FAILED_INFRA,
+    "preempted": A.PREEMPTED,
+    "lost": A.LOST,
+}
 
 
 class Choosing(Protocol):

@@ -44,7 +44,7 @@ class Comparison:
 
     def ratio(self, policy: str) -> float:
         """Return the loss of a policy over the bound."""
-        return next(one.loss for one in self.outcomes if one.policy == policy) / self.bound
+        return float(next(one.loss for one in self.outcomes if one.policy == policy) / self.bound)
 
     @property
     def ahead(self) -> bool:
@@ -75,8 +75,8 @@ def simulate(names: Sequence[str], policies: Sequence[str], seeds: int, output: 
 def compared(days: Sequence[Scenario], policies: Sequence[str]) -> Iterator[Comparison]:
     """Yield the comparison of each day, as many at once as there are cores."""
     with Progress(console=Console(stderr=True), transient=True) as progress, ProcessPoolExecutor() as pool:
-        for comparison in progress.track(pool.map(compare, days, [policies] * len(days)), len(days), description="days"):
-            yield comparison
+        done = pool.map(compare, days, [policies] * len(days))
+        yield from progress.track(done, len(days), description="days")
 
 
 def compare(day: Scenario, policies: Sequence[str]) -> Comparison:
@@ -94,7 +94,7 @@ def outcome(day: Scenario, policy: str, called: str) -> Outcome:
     """Return what a policy makes of a day."""
     ended = Simulation(day, make_policy(policy, day)).run()
     hours = ended.seconds / 3600
-    return Outcome(called, hours, ended.cost, hours + day.hours_per_currency * ended.cost)
+    return Outcome(called, hours, float(ended.cost), float(hours + day.hours_per_currency * ended.cost))
 
 
 def table(comparisons: Sequence[Comparison]) -> Table:
