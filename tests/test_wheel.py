@@ -40,6 +40,11 @@ def test_configs_are_inside(python: Path) -> None:
     assert "wirecell_ml.models.RoiNet" in call(python, "-m", "wirecell_ml.train", "--cfg", "job")
 
 
+def test_days_to_replay_are_inside(python: Path) -> None:
+    names = "from wirecell_ml.submit.broker.scenarios import find_scenarios; print(*(day.name for day in find_scenarios([])))"
+    assert "burst_queue" in call(python, "-c", names)
+
+
 def test_it_trains_on_the_sample_inside(python: Path, tmp_path: Path) -> None:
     short = ["trainer.max_epochs=1", "trainer.max_steps=2", "data.crop=[64,64]", "evaluation.figures=false"]
     assert "4 test events" in call(python, "-m", "wirecell_ml.train", *short, f"hydra.run.dir={tmp_path / 'run'}")

@@ -55,7 +55,9 @@ def test_a_template_names_what_must_be_filled_in(template: str) -> None:
 
 
 def test_the_templates_show_every_setting_of_a_site() -> None:
-    shown = {name: set(yaml.safe_load((shipped("configs") / "site" / f"{name}.yaml").read_text())) for name in TEMPLATES}
+    shown = {
+        name: set(yaml.safe_load((shipped("configs") / "site" / f"{name}.yaml").read_text())) for name in TEMPLATES
+    }
     everything = {field.name for field in fields(Site)}
     assert shown["slurm"] == everything - BLOCKS
     assert set().union(*shown.values()) == everything
@@ -71,7 +73,11 @@ def test_a_setting_that_no_site_has_is_refused() -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("site.kind=slrum", "site.kind: 'slrum' is not known. Did you mean 'slurm'? Known here: aws, htcondor, kubernetes, local, panda, pbs, slurm"),
+        (
+            "site.kind=slrum",
+            "site.kind: 'slrum' is not known. Did you mean 'slurm'? "
+            "Known here: aws, htcondor, kubernetes, local, panda, pbs, slurm",
+        ),
         ("site.resources.cores=0", "site.resources: cores, memory_gb and minutes are at least 1, and gpus at least 0"),
         (
             "site.policy.lease_s=3",

@@ -19,8 +19,8 @@ from wirecell_ml.errors import ConfigError, RunError, SubmitError, suggest
 from wirecell_ml.schema import checked
 from wirecell_ml.submit.arguments import Arguments
 from wirecell_ml.submit.backend import Refused, Unavailable, make_backend
-from wirecell_ml.submit.post import make_post
 from wirecell_ml.submit.payload import code_files, digest, modules_of, snapshot
+from wirecell_ml.submit.post import make_post
 from wirecell_ml.submit.site import Site, check_site
 from wirecell_ml.submit.study import Study, TrainingWork, open_study
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from omegaconf import OmegaConf
 from rich.console import Console
 
 from wirecell_ml.errors import ConfigError, suggest

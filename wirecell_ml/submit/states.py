@@ -161,7 +161,7 @@ def judge_silent(seen: Evidence, patience: Patience) -> Verdict | None:
     if seen.beat_age_s is not None and seen.beat_age_s > patience.lease_s:
         return Verdict(A.LOST, f"no heartbeat for {seen.beat_age_s:.0f} s, and the site is silent")
     if patience.silence_s is not None and seen.beat_age_s is None and seen.silent_s > patience.silence_s:
-        return Verdict(A.LOST, f"nothing heard of it, and the site has been silent for {seen.silent_s / 60:.0f} minutes")
+        return Verdict(A.LOST, f"nothing heard of it, and the site is silent for {seen.silent_s / 60:.0f} minutes")
     return None
 
 

@@ -1,4 +1,4 @@
-"""Recording: a study that was, as a day that can be replayed: its waits, its work, the speed and the failures of its sites."""
+"""Recording: a study that was, as a day that can be replayed: its work, and waits, speed and failures of its sites."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

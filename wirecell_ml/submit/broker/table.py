@@ -13,7 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from wirecell_ml.errors import ConfigError, suggest
-from wirecell_ml.submit.broker.bound import bound_s, bound_with_money_s, make_instance
+from wirecell_ml.submit.broker.bound import bound_with_money_s, make_instance
 from wirecell_ml.submit.broker.policies import make_policy
 from wirecell_ml.submit.broker.scenarios import Scenario, find_scenarios
 from wirecell_ml.submit.broker.simulation import Simulation
