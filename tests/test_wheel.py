@@ -41,8 +41,8 @@ def test_configs_are_inside(python: Path) -> None:
 
 
 def test_days_to_replay_are_inside(python: Path) -> None:
-    names = "from wirecell_ml.submit.broker.scenarios import find_scenarios; print(*(day.name for day in find_scenarios([])))"
-    assert "burst_queue" in call(python, "-c", names)
+    find = "from wirecell_ml.submit.broker.scenarios import find_scenarios as find"
+    assert "burst_queue" in call(python, "-c", f"{find}; print(*(day.name for day in find([])))")
 
 
 def test_it_trains_on_the_sample_inside(python: Path, tmp_path: Path) -> None:

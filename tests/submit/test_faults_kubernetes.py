@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from tests.cluster import runner
-from tests.driving import LONG_S, at_work, attempts, driven, follows, long, starts, token_of, went_on
+from tests.driving import LONG_S, attempts, driven, follows, long, starts, token_of, went_on
 from tests.kubernetes_cluster import KubernetesCluster, programs_alone
 from tests.object_store import make_bucket, who_we_are
 from tests.sweeping import check_exactly_once, record_fault, wait_for
 from wirecell_ml.submit.backend import Expired, Unavailable
 from wirecell_ml.submit.kubernetes.api import Answered, Cluster
+from wirecell_ml.submit.mailbox import UnitBox
 from wirecell_ml.submit.study import Study
 
 
@@ -28,6 +29,18 @@ def settle(kubernetes: KubernetesCluster, study: Study, trials: int) -> dict[str
     """Return the counts of a study whose trials have each ended once, and of which no pod is left."""
     wait_for(lambda: not kubernetes.live(f"{study.name}-"), LONG_S)
     return check_exactly_once(study, trials)
+
+
+def at_work(study: Study, *numbers: int) -> None:
+    """Wait until units have done an epoch in their first start, and can checkpoint."""
+    boxes = [study.order().box(number) for number in numbers]
+    wait_for(lambda: all(has_reported(box) for box in boxes), LONG_S)
+
+
+def has_reported(box: UnitBox) -> bool:
+    """Return whether a unit has written a line of progress."""
+    path = box.progress(1)
+    return path.exists() and path.stat().st_size > 0
 
 
 def states(study: Study, number: int) -> list[str]:
@@ -186,7 +199,6 @@ def test_pod_evicted_that_shares_no_folder(
         study = kubernetes.order(tmp_path, "faraway", "trials=2", *own, *long(60, 0.1))
         with driven(study):
             at_work(study, 0)
-            wait_for(lambda: study.order().box(0).progress(1).stat().st_size > 0, LONG_S)
             kubernetes.evict(token_of(study, 0))
         counts = settle(kubernetes, study, 2)
     assert counts["done"] == 2

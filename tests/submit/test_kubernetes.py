@@ -17,7 +17,7 @@ from wirecell_ml.errors import ConfigError, SubmitError
 from wirecell_ml.paths import PACKAGE
 from wirecell_ml.submit.backend import Refused, Unavailable, make_backend
 from wirecell_ml.submit.job import Batch, Job, Resources
-from wirecell_ml.submit.kubernetes import api
+from wirecell_ml.submit.kubernetes import api, reading
 from wirecell_ml.submit.kubernetes.nodes import quantity
 from wirecell_ml.submit.local import RUNNER
 from wirecell_ml.submit.site import Container, KubernetesSettings, Site
@@ -130,6 +130,47 @@ def test_a_volume_that_is_none_is_refused(volume: dict[str, str], said: str) -> 
 )
 def test_sizes_of_nodes_are_numbers(text: str, number: float) -> None:
     assert quantity(text) == pytest.approx(number)
+
+
+def pod_in(phase: str, node: str = "", **container: Any) -> Any:
+    """Return the document of a pod, as far as it is read."""
+    status = {"phase": phase, "containerStatuses": [{"state": container}]}
+    return {
+        "metadata": {"creationTimestamp": "2026-01-01"},
+        "spec": {"nodeName": node} if node else {},
+        "status": status,
+    }
+
+
+def job_in(*conditions: str, suspend: bool = False) -> Any:
+    """Return the document of a Job, as far as it is read."""
+    held = [{"type": one, "status": "True"} for one in conditions]
+    return {"metadata": {"name": "a-0"}, "spec": {"suspend": suspend}, "status": {"conditions": held}}
+
+
+@pytest.mark.parametrize(
+    ("job", "pods", "state"),
+    [
+        (job_in(), [], JobState.WAITING),
+        (job_in(), [pod_in("Pending")], JobState.WAITING),
+        (job_in(), [pod_in("Pending", "node")], JobState.RUNNING),  # its image is fetched
+        (job_in(), [pod_in("Pending", "node", waiting={"reason": "ErrImagePull"})], JobState.HELD),
+        (job_in(), [pod_in("Failed", "node")], JobState.WAITING),  # another pod may follow
+        (job_in(), [pod_in("Failed", "node"), pod_in("Running", "node")], JobState.RUNNING),
+        (job_in("Failed"), [pod_in("Failed", "node")], JobState.ENDED),
+        (job_in("Failed"), [pod_in("Failed", terminated={"reason": "OOMKilled"})], JobState.OUT_OF_MEMORY),
+        (job_in("Complete"), [], JobState.ENDED),
+        (None, [pod_in("Running", "node")], JobState.RUNNING),  # deleted, and still at its checkpoint
+        (None, [pod_in("Pending")], JobState.ENDED),
+    ],
+)
+def test_a_job_and_its_pods_say_one_state(job: Any, pods: list[Any], state: JobState) -> None:
+    assert reading.state_of(job, pods) is state
+
+
+def test_a_job_without_a_pod_says_why() -> None:
+    assert reading.why(job_in(suspend=True), []) == "suspended: its queue has not admitted it yet"
+    assert reading.why(job_in(), []) == "no pod yet: kubectl describe job a-0 says why"
 
 
 def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -2,18 +2,18 @@
 
 Every unit ends with one try that succeeds, at one site s. Chance has fixed how the tries of u at s end, one after the
 other, and a try that is cut short otherwise leaves its fate to the next: so before u succeeds at s, all the failures
-that come first there have run their time. With them it takes slots of s for at least ``run[u, s]`` seconds, and ends no
-sooner than the shortest wait that chance has for u at s, this time, and the leases of tries that were lost: ``end[u, s]``.
-Take a policy that is done by T, and let x[u, s] be 1 where unit u succeeds at s. Then
+that come first there have run their time. With them it takes slots of s for at least ``run[u, s]`` seconds, and it ends
+no sooner than ``end[u, s]``: its shortest wait at s, this time, and the leases of tries that were lost. Take a policy
+that is done by T, and let x[u, s] be 1 where unit u succeeds at s. Then
 
   (1) Σ_s x[u, s] = 1 for each u, and x[u, s] = 0 where end[u, s] > T;
   (2) Σ_u x[u, s] run[u, s] ≤ A_s(T), the integral until T of the slots that s can have at work. Where slots go away,
-      units may run on. If k run at t, the shortest of them takes at most L_k, the k-th longest run time of all units; so
-      the last of them began after t − L_k, when the others ran already, and found k slots. Hence k units at work at t
-      take that there were k slots at some time from t − L_k to t. Where slots that go away end units, L_k is 0.
+      units may run on. If k run at t, the shortest of them takes at most L_k, the k-th longest run time of all units;
+      so the last of them began after t − L_k, when the others ran already, and found k slots. Hence k units at work at
+      t take that there were k slots at some time from t − L_k to t. Where slots that go away end units, L_k is 0.
 
-Tries that fail elsewhere, later waits, polls and what is not yet known only make this harder. Relax x ≥ 0 to fractions, and move (2)
-into the objective with prices q_s ≥ 0: the money is at least
+Tries that fail elsewhere, later waits, polls and what is not yet known only make this harder. Relax x ≥ 0 to fractions,
+and move (2) into the objective with prices q_s ≥ 0: the money is at least
 
   D(T) = Σ_u min over s allowed by (1) of (cost[u, s] + q_s run[u, s]) − Σ_s q_s A_s(T)
 
@@ -25,6 +25,7 @@ the least, over steps of T, of the begin of a step plus w times D at its end, si
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,10 +150,8 @@ def bound_with_money_s(instance: Instance, seconds_per_currency: float) -> float
         return soonest
     cheapest = float(instance.cost.min(axis=1).sum())
     steps = np.geomspace(soonest, 3600 * HORIZON_H, GRID)
-    sums = [
-        begin + seconds_per_currency * max(cheapest, dearest(instance, end)) for begin, end in zip(steps, steps[1:])
-    ]
-    return min(sums)
+    sums = [begin + seconds_per_currency * max(cheapest, dearest(instance, end)) for begin, end in pairwise(steps)]
+    return float(min(sums))
 
 
 def dearest(instance: Instance, seconds: float) -> float:

@@ -114,11 +114,14 @@ class Round:
 
     def choose(self, one: Wanted) -> Choice | None:
         """Return the site where an attempt ends first, None where a better place will be free in time."""
-        takers = [view for view in self.open if view.name not in one.barred and self.has_room(view)]
+        allowed = [view for view in self.open if view.name not in one.barred]
+        takers = [view for view in allowed if self.has_room(view)]
         if not takers:
             return None
-        best = min(takers, key=lambda view: (self.done_s(view, one.avoid), view.name))
-        if best.done_s(best.ahead) > self.horizon_s:
+        on_trial = [view for view in takers if view.health.on_trial]  # to be known again is worth one unit
+        best = min(on_trial or takers, key=lambda view: (self.done_s(view, one.avoid), view.name))
+        soonest_s = min(self.done_s(view, one.avoid) for view in allowed)
+        if self.done_s(best, one.avoid) > max(self.horizon_s, soonest_s):
             return None
         choice = self.choice(best, one)
         best.sent += 1
@@ -178,8 +181,19 @@ class Round:
             waited_s = self.now - one.submitted
             stays_s = here.done_s(position, waited_s)
             if stays_s > latest_s and here.queue_s(position, waited_s) < soon_s:
-                found.append((one.token, why_leave(here, stays_s, self.horizon_s)))
+                better = self.better(here, one, stays_s)
+                if better:
+                    found.append((one.token, why_leave(here, stays_s, better, self.horizon_s)))
+                    better.sent += 1
         return found
+
+    def better(self, here: View, one: Queued, stays_s: float) -> View | None:
+        """Return another site where an attempt that waits would end clearly sooner, those at the driver sent first."""
+        others = [view for view in self.open if view is not here and view.name not in one.barred]
+        for view in others:
+            view.sent = max(view.sent, math.ceil(self.left * view.rate / self.rates))
+        best = min(others, key=lambda view: (self.done_s(view, one.avoid), view.name), default=None)
+        return best if best and (1 + MARGIN) * self.done_s(best, one.avoid) < stays_s else None
 
 
 def only_site(wanted: Sequence[Wanted], name: str, places: Mapping[str, Place]) -> list[Choice | None]:

@@ -47,7 +47,8 @@ class Columns:
             since = float(np.sort(ends[np.isfinite(ends)])[-newest])
             table = table[ends >= since]
         columns = table.T
-        return cls(*columns[:4], columns[4] > 0, columns[5].astype(int), since)
+        submitted, started, ended, run_s = columns[:4]
+        return cls(submitted, started, ended, run_s, columns[4] > 0, columns[5].astype(int), since)
 
     def __len__(self) -> int:
         return len(self.submitted)

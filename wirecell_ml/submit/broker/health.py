@@ -37,7 +37,7 @@ def read_health(past: Columns, now: float) -> Health:
     order = telling[np.argsort(past.ended[telling], kind="stable")]
     if past.any_of(FAULT)[order].any():
         for index, is_fault in zip(order.tolist(), past.any_of(FAULT)[order].tolist(), strict=True):
-            breaker.hear(index, is_fault, float(past.submitted[index]), float(past.ended[index]))
+            breaker.hear(index, is_fault, float(past.left[index]), float(past.ended[index]))
     counted = past.has_ended & past.any_of(FRUITFUL | FRUITLESS)
     counted[sorted(breaker.troubled)] = False
     failing, wasted_s = failure_rate(past, counted, now)
@@ -58,8 +58,8 @@ def failure_rate(past: Columns, counted: Flags, now: float) -> tuple[float, floa
 class Breaker:
     """Opens at a row of faults that chance does not explain, and twice as long at each that follows.
 
-    Attempts that were under way when it opened do not count again. What happened in such a row says nothing of the time
-    after it: those attempts are ``troubled``.
+    Attempts that ran already when it opened neither open nor shut it. What happened in such a row says nothing of the
+    time after it: those attempts are ``troubled``.
     """
 
     row: list[int] = field(default_factory=list)  # faults since the last success
@@ -69,8 +69,12 @@ class Breaker:
     attempts: float = PRIOR_ATTEMPTS
     troubled: set[int] = field(default_factory=set)
 
-    def hear(self, index: int, is_fault: bool, submitted: float, ended: float) -> None:
+    def hear(self, index: int, is_fault: bool, begun: float, ended: float) -> None:
         """Take account of one more attempt that has ended."""
+        if begun <= self.opened_at:
+            if is_fault:
+                self.troubled.add(index)
+            return
         if not is_fault:
             if not self.trips:
                 self.failures += len(self.row)
@@ -80,7 +84,7 @@ class Breaker:
             return
         self.row.append(index)
         improbable = (self.failures / self.attempts) ** len(self.row) < CHANCE
-        if len(self.row) >= FEWEST_FAULTS and improbable and submitted > self.opened_at:
+        if len(self.row) >= FEWEST_FAULTS and improbable:
             self.trips, self.opened_at = self.trips + 1, ended
         if self.trips:
             self.troubled.update(self.row)

@@ -10,8 +10,8 @@ STEPS = 40  # of the bisection: to a part in 10^12
 def horizon_s(views: Sequence[View], pool: int) -> float:
     """Return in how many seconds the last of ``pool`` units that have not started ends.
 
-    Each site starts ``rate`` units a second, those that wait there at once and new ones after the wait of an empty queue;
-    H is where what they have ended by then adds up to the pool. The unit that would be done first is not done sooner.
+    Each site starts ``rate`` units a second, those that wait there at once and new ones after the scheduler's wait.
+    H is where what they have ended by then adds up to the pool, and no sooner than the first end of any unit.
     """
     soonest = min(view.done_s(0) for view in views)
     low, high = 0.0, max(view.long_run_s + view.wait_s() for view in views) + pool / sum(view.rate for view in views)

@@ -26,7 +26,7 @@ class Fixed:
         self,
         wanted: Sequence[Wanted],
         places: Mapping[str, Place],
-        left: int,
+        left: int,  # noqa: ARG002
         now: float,  # noqa: ARG002
     ) -> list[Choice | None]:
         """Return what is picked."""
@@ -41,9 +41,9 @@ class Fixed:
 
     def withdraw(
         self,
-        queued: Sequence[Queued],
-        places: Mapping[str, Place],
-        left: int,
+        queued: Sequence[Queued],  # noqa: ARG002
+        places: Mapping[str, Place],  # noqa: ARG002
+        left: int,  # noqa: ARG002
         now: float,  # noqa: ARG002
     ) -> list[tuple[str, str]]:
         """Leave everything where it is."""
@@ -90,4 +90,6 @@ def make_policy(name: str, scenario: Scenario) -> Choosing:
         return single(name.partition(":")[2])
     if name == "broker":
         return Broker(make_sites(scenario), weights=Weights(hours_per_currency=scenario.hours_per_currency))
-    return {"round robin": round_robin, "pull": pull, "random": lambda: at_random(scenario.seed)}[name]()
+    if name == "random":
+        return at_random(scenario.seed)
+    return {"round robin": round_robin, "pull": pull}[name]()

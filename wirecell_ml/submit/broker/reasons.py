@@ -42,11 +42,11 @@ def runs(view: View) -> str:
     return f" and {duration(view.long_run_s)} to run ({known})"
 
 
-def why_leave(here: View, stays_s: float, horizon_s: float) -> str:
+def why_leave(here: View, stays_s: float, best: View, horizon_s: float) -> str:
     """Return why a unit leaves a queue."""
     return (
-        f"taken out of the queue of {here.name}, where it would end in about {duration(stays_s)}; "
-        f"with the other sites all can be done in {duration(horizon_s)}"
+        f"taken out of the queue of {here.name}, where it would end in about {duration(stays_s)}, at {best.name} in "
+        f"{duration(best.done_s(best.ahead))}; all can be done in {duration(horizon_s)}"
     )
 
 

@@ -1,12 +1,22 @@
-"""Recording: a study that was, as a day that can be replayed: its work, and waits, speed and failures of its sites."""
+"""Recording: a study that was, as a day that can be replayed: its work, and waits, speed and failures of its sites.
+
+Only what our units met was seen: the slots are as many as ran at once, and the waits those of units that did not wait
+for units of ours.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+
 from wirecell_ml.errors import RunError
+from wirecell_ml.submit.broker.columns import Columns
+from wirecell_ml.submit.broker.past import Past
 from wirecell_ml.submit.broker.scenarios import Scenario, SiteDay, as_yaml
+from wirecell_ml.submit.broker.survival import Floats
+from wirecell_ml.submit.broker.waits import read_waits
 from wirecell_ml.submit.ledger import Attempt, Ledger
 from wirecell_ml.submit.site import Site
 from wirecell_ml.submit.states import AttemptState
@@ -56,14 +66,29 @@ def site_day(site: Site, speed: float, attempts: Sequence[Attempt]) -> SiteDay:
     return SiteDay(
         speed=round(speed, 4),
         slots={0: most_at_once(attempts)},
-        waits_s=[round(one.started - one.submitted, 2) for one in attempts if one.started and one.submitted],
+        waits_s=[round(float(wait), 2) for wait in scheduler_waits_s(attempts)],
         crashes=round(number[A.FAILED_INFRA] / len(attempts), 4),
         losses=round(number[A.LOST] / len(attempts), 4),
         preemptions_per_h=round(number[A.PREEMPTED] / hours, 4),
         hourly_price=size.cores * cost.core_hour + size.gpus * cost.gpu_hour,
         in_flight=site.in_flight or 1000,
         lease_s=site.policy.lease_s,
+        outlook_error=None,
     )
+
+
+def scheduler_waits_s(attempts: Sequence[Attempt]) -> Floats:
+    """Return the waits of units that the scheduler kept, or all where none is known to be such."""
+    past = Columns.of([past_of(one) for one in attempts])
+    waits = read_waits(past, float(past.left[np.isfinite(past.left)].max())).durations
+    telling = waits.seconds[waits.over & (waits.weight > 0)]
+    return telling if len(telling) else (past.started - past.submitted)[past.has_started]
+
+
+def past_of(one: Attempt) -> Past:
+    """Return an attempt as the broker learns from it."""
+    assert one.submitted is not None
+    return Past(one.site, one.submitted, one.started, one.ended, one.state, one.run_seconds)
 
 
 def most_at_once(attempts: Sequence[Attempt]) -> int:

@@ -114,7 +114,8 @@ def as_yaml(scenario: Scenario) -> str:
         for name, value in OmegaConf.to_container(plain(SiteDay)).items():  # type: ignore[union-attr]
             if site.get(name) == value:
                 del site[name]
-    return yaml.safe_dump(values, sort_keys=False, width=120, default_flow_style=None)
+    text: str = yaml.safe_dump(values, sort_keys=False, width=120, default_flow_style=None)
+    return text
 
 
 def plain(kind: type) -> Any:

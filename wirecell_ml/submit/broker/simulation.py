@@ -1,7 +1,7 @@
-"""The simulation: a study driven through a scenario by a policy, with the calls and the late knowledge of the real driver.
+"""The simulation: a policy drives a study through a scenario, with the calls and the late knowledge of the real driver.
 
-A try waits as long as the scheduler keeps it, then for a slot in the order of these, then runs, and may fail. The driver
-looks every ``poll_s``: what happened since then it does not know.
+A try waits as long as the scheduler keeps it, then for a slot, then runs, and may fail. The driver looks every
+``poll_s``: what happened since then it does not know.
 """
 
 import heapq

@@ -43,7 +43,7 @@ class Durations:
         if not len(self.seconds):
             return np.zeros(0)
         at_risk = np.cumsum(self.weight[::-1])[::-1] + ENDLESS
-        return np.cumprod(1 - np.where(self.over, self.weight, 0.0) / at_risk)
+        return np.asarray(np.cumprod(1 - np.where(self.over, self.weight, 0.0) / at_risk), float)
 
     def share_longer(self, seconds: float) -> float:
         """Return the share of durations longer than this; past the longest one it falls as its inverse."""

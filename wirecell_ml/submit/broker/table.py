@@ -100,7 +100,7 @@ def outcome(day: Scenario, policy: str, called: str) -> Outcome:
 def table(comparisons: Sequence[Comparison]) -> Table:
     """Return a row for each day: hours, cost, and the ratio to the bound of each policy."""
     rows = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    rows.add_column("day")
+    rows.add_column("day", no_wrap=True)
     rows.add_column("bound, h", justify="right")
     for one in comparisons[0].outcomes:
         rows.add_column(f"{one.policy}\nh, cost, ratio", justify="right")

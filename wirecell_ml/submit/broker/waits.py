@@ -92,4 +92,4 @@ def was_full(starts: Floats, fresh: Floats, times: Floats) -> Flags:
 def units_ahead(past: Columns) -> Floats:
     """Return how many of ours each unit found in the queue, those that were sent with it and before it included."""
     gone = np.sort(past.left[np.isfinite(past.left)])
-    return np.maximum(0.0, np.arange(len(past)) - np.searchsorted(gone, past.submitted, side="right"))
+    return np.asarray(np.maximum(0.0, np.arange(len(past)) - np.searchsorted(gone, past.submitted, side="right")))

@@ -1,4 +1,4 @@
-"""The world of a scenario: everything that chance decides, drawn before the study begins, so that all policies meet it."""
+"""The world of a scenario: all that chance decides, drawn before the study begins, the same for every policy."""
 
 import math
 from dataclasses import dataclass
@@ -42,12 +42,13 @@ class Truth:
         """Return when each unit can start here, of a study that begins at this hour, however often it is sent."""
         factor = self.wait_factor.min(axis=1)
         if self.day.waits_s:
-            return np.asarray(factor)
+            return np.asarray(factor, float)
         steps = [0.0, *(3600 * ((hour - start_h) % 24) for hour in self.day.wait_s)]
-        return np.min([time + factor * hourly(self.day.wait_s, start_h + time / 3600) for time in steps], axis=0)
+        starts = [time + factor * hourly(self.day.wait_s, start_h + time / 3600) for time in steps]
+        return np.asarray(np.min(starts, axis=0), float)
 
     def end(self, unit: int, met: int) -> tuple[str, float]:
-        """Return how a try ends and after how many seconds, where the unit has ``met`` its fate here so often before."""
+        """Return how a try ends and after how many seconds, where the unit has ``met`` so many fates here before."""
         run_s = float(self.run_s[unit])
         ends = [("succeeded", run_s)]
         if met >= TRIES - 1:

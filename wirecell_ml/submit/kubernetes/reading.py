@@ -26,8 +26,10 @@ def state_of(job: Document | None, pods: Sequence[Document]) -> JobState:
         return JobState.RUNNING
     if job is None or condition(job, "Complete") or condition(job, "Failed"):
         return JobState.OUT_OF_MEMORY if any(out_of_memory(pod) for pod in pods) else JobState.ENDED
-    waiting = [pod for pod in pods if phase(pod) == "Pending"]
-    return JobState.HELD if any(unstartable(pod) for pod in waiting) else JobState.WAITING
+    pending = [pod for pod in pods if phase(pod) == "Pending"]
+    if any(unstartable(pod) for pod in pending):
+        return JobState.HELD
+    return JobState.RUNNING if any(has_node(pod) for pod in pending) else JobState.WAITING
 
 
 def why(job: Document | None, pods: Sequence[Document]) -> str:
@@ -74,6 +76,11 @@ def containers(pod: Document, kind: str) -> list[dict[str, Any]]:
     """Return the states of that kind that containers of a pod are in."""
     statuses = pod["status"].get("containerStatuses") or []
     return [one["state"][kind] for one in statuses if kind in (one.get("state") or {})]
+
+
+def has_node(pod: Document) -> bool:
+    """Return whether a pod waits for no node any more: it is being started, or runs and its node has yet to say so."""
+    return bool(pod["spec"].get("nodeName"))
 
 
 def unstartable(pod: Document) -> bool:
