@@ -165,6 +165,24 @@ def test_what_was_taken_back_is_not_sent_there_again() -> None:
     assert set(chosen(broker, 1, places(fast={"running": 4}, slow={"running": 2}))) <= {"fast", ""}
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6))
+def test_where_nothing_is_under_way_something_is_sent(seed: int) -> None:
+    draw = random.Random(seed)  # noqa: S311
+    ends = [A.SUCCEEDED, A.FAILED_INFRA, A.PREEMPTED, A.LOST]
+    past = [
+        replace(one, state=draw.choice(ends), run_s=draw.uniform(1, 9000))
+        for one in (*BOTH, *ran("slow", 50, 6), *ran("fast", 9, 6))
+        if draw.random() < 0.5
+    ]
+    broker = taught(*past, weights=Weights(hours_per_currency=draw.choice([0.0, 1.0])))
+    at = places(fast={"room": draw.randint(1, 9), "outlook_s": draw.choice([None, 1e5])}, slow={"room": 1})
+    healthy = [name for name, health in broker.health.items() if not health.closed_until]
+    one = wanted(1, avoid=frozenset(draw.sample(["fast", "slow"], draw.randint(0, 2))))
+    (choice,) = broker.assign(one, at, draw.choice([1, 1000]), NOW)
+    assert (choice is not None) is bool(healthy)
+
+
 def test_a_choice_says_why_and_holds_its_inputs_as_json() -> None:
     (choice,) = taught(*BOTH).assign(wanted(1), places(fast={"outlook_s": 120.0}), 1, NOW)
     assert choice

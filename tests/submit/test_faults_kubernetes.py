@@ -49,7 +49,7 @@ def states(study: Study, number: int) -> list[str]:
 
 
 def test_pod_evicted(kubernetes: KubernetesCluster, tmp_path: Path) -> None:
-    study = kubernetes.order(tmp_path, "evicted", "trials=2", *long(40, 0.1))
+    study = kubernetes.order(tmp_path, "evicted", "trials=2", *long(120, 0.1))
     with driven(study):
         at_work(study, 0)
         kubernetes.evict(token_of(study, 0))
@@ -60,7 +60,7 @@ def test_pod_evicted(kubernetes: KubernetesCluster, tmp_path: Path) -> None:
 
 
 def test_job_deleted_by_hand(kubernetes: KubernetesCluster, tmp_path: Path) -> None:
-    study = kubernetes.order(tmp_path, "deleted", "trials=2", *long(40, 0.1))
+    study = kubernetes.order(tmp_path, "deleted", "trials=2", *long(120, 0.1))
     with driven(study):
         at_work(study, 0)
         token = token_of(study, 0)
@@ -73,7 +73,7 @@ def test_job_deleted_by_hand(kubernetes: KubernetesCluster, tmp_path: Path) -> N
 
 def test_node_lost(kubernetes: KubernetesCluster, tmp_path: Path) -> None:
     """One unit dies with its node; another works on, though nobody hears of its pod any more."""
-    study = kubernetes.order(tmp_path, "lostnode", "trials=2", "site.policy.lease_s=10", *long(60, 0.1))
+    study = kubernetes.order(tmp_path, "lostnode", "trials=2", "site.policy.lease_s=10", *long(120, 0.1))
     with driven(study):
         at_work(study, 0, 1)
         kubernetes.kill("kubelet")
@@ -167,7 +167,7 @@ def test_pod_pending_for_ever(kubernetes: KubernetesCluster, tmp_path: Path) -> 
 
 
 def test_job_started_twice(kubernetes: KubernetesCluster, tmp_path: Path) -> None:
-    study = kubernetes.order(tmp_path, "twice", "trials=1", *long(60, 0.1))
+    study = kubernetes.order(tmp_path, "twice", "trials=1", *long(120, 0.1))
     with driven(study):
         at_work(study, 0)
         first = runner(token_of(study, 0))
@@ -196,7 +196,7 @@ def test_pod_evicted_that_shares_no_folder(
             f"+site.environment.AWS_ENDPOINT_URL='{address}'",
         )
         own = (*mailbox, "site.kubernetes.secrets=[store]", programs_alone(), "site.resources.memory_gb=0.3")
-        study = kubernetes.order(tmp_path, "faraway", "trials=2", *own, *long(60, 0.1))
+        study = kubernetes.order(tmp_path, "faraway", "trials=2", *own, *long(120, 0.1))
         with driven(study):
             at_work(study, 0)
             kubernetes.evict(token_of(study, 0))

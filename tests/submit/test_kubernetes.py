@@ -273,7 +273,8 @@ class TestKubernetes(Contract):
         try:
             one_of_two = [JobState.RUNNING, JobState.WAITING]
             wait_for(lambda: sorted(backend.states(tokens(batch)).values()) == one_of_two, 120)
-            assert sorted(backend.explain(token)[:15] for token in tokens(batch)) == ["", "Unschedulable: "]
+            said = ["", "Unschedulable: "]  # once the other one's pod says that it runs
+            wait_for(lambda: sorted(backend.explain(token)[:15] for token in tokens(batch)) == said, 120)
         finally:
             backend.cancel(tokens(batch))
             kubernetes.patch_node({"status": {"capacity": {"nvidia.com/gpu": "0"}}}, "/status")

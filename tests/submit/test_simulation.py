@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from itertools import permutations, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,8 +200,8 @@ def test_a_policy_that_is_not_known_is_refused() -> None:
 
 
 def test_a_recorded_study_tells_of_work_speed_slots_and_failures() -> None:
-    fast = [Attempt(n, 1, "fast", 4.0, state=A.SUCCEEDED, submitted=100.0, started=110.0, ended=210.0, run_seconds=100.0)
-            for n in range(8)]  # fmt: skip
+    times: dict[str, Any] = {"submitted": 100.0, "started": 110.0, "ended": 210.0, "run_seconds": 100.0}
+    fast = [Attempt(n, 1, "fast", 4.0, state=A.SUCCEEDED, **times) for n in range(8)]
     slow = [replace(one, number=one.number + 8, site="slow", ended=310.0, run_seconds=200.0) for one in fast]
     lost = replace(fast[0], attempt=2, state=A.LOST)
     recorded = day_of(

@@ -118,10 +118,11 @@ class Round:
         takers = [view for view in allowed if self.has_room(view)]
         if not takers:
             return None
-        on_trial = [view for view in takers if view.health.on_trial]  # to be known again is worth one unit
+        # to know a site again is worth one unit, where that does not make the study longer
+        on_trial = [view for view in takers if view.health.on_trial and view.done_s(view.ahead) <= self.horizon_s]
         best = min(on_trial or takers, key=lambda view: (self.done_s(view, one.avoid), view.name))
         soonest_s = min(self.done_s(view, one.avoid) for view in allowed)
-        if self.done_s(best, one.avoid) > max(self.horizon_s, soonest_s):
+        if best not in on_trial and self.done_s(best, one.avoid) > max(self.horizon_s, soonest_s):
             return None
         choice = self.choice(best, one)
         best.sent += 1
