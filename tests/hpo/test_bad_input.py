@@ -213,7 +213,7 @@ def test_a_ledger_of_a_newer_version(hpo: Entry, study: Study) -> None:
         ledger.execute("UPDATE wirecell_ml_ledger SET version = 99")
     ledger.close()
     before = files_below(study.folder.parent)
-    newer = "a ledger of version 99, and this wirecell_ml reads up to 1. Install a newer wirecell_ml"
+    newer = "a ledger of version 99, and this wirecell_ml reads up to 2. Install a newer wirecell_ml"
     for verb in set(VERBS) - {"stop"}:  # which asks no ledger
         refused(hpo(verb, "study=dummies"), newer)
     refused(hpo("study=other", f"ledger=sqlite:///{study.folder / 'ledger.sqlite'}", *DUMMIES), newer)

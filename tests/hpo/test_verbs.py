@@ -212,7 +212,7 @@ def test_help_lists_verbs_and_the_groups_of_a_sweep() -> None:
     shown = start("--help")
     for verb in ("status", "resume", "stop", "why", "report", "best"):
         assert f"python -m wirecell_ml.hpo {verb}" in shown
-    for group in ("  pruner: halving, ", "  sampler: cmaes, gp, ", "  search: roi_unet, ", "  site: local, slurm"):
+    for group in ("  pruner: halving, ", "  sampler: cmaes, gp, ", "  search: roi_unet, ", "  site: aws, htcondor, "):
         assert group in shown
     assert "  model: " not in shown
 

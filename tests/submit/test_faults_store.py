@@ -238,7 +238,7 @@ def test_a_job_is_started_twice_and_one_goes_on(tmp_path: Path, monkeypatch: pyt
 def test_two_starts_of_a_job_both_have_a_result_and_one_counts(
     tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DUMMY_EPOCHS", "40")
+    monkeypatch.setenv("DUMMY_EPOCHS", "300")
     study = in_bucket(tmp_path, server, 1, "site.policy.lease_s=100")
     with driven(study):
         first = worker(study)

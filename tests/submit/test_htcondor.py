@@ -54,7 +54,7 @@ class TestHTCondor(Contract):
         backend = make_backend(site)
         backend.submit(batch)
         wait_for(lambda: backend.explain(tokens(batch)[0]) == "ended with exit status 3", 120)
-        assert backend.states(tokens(batch)) == {}
+        wait_for(lambda: backend.states(tokens(batch)) == {}, 120)
         assert (tmp_path / "starts").read_text() == "began\n"
 
     def test_the_second_of_two_batches_that_must_be_alone_is_refused(self, site: Site, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from wirecell_ml.submit.states import (
     judge,
 )
 
-PATIENCE = Patience(lease_s=60, grace_s=10, queue_s=3600)
+PATIENCE = Patience(lease_s=60, grace_s=10, queue_s=3600, silence_s=600)
 RESULT = {"end": "done", "metrics": {}}
 A, J = AttemptState, JobState
 
@@ -41,7 +41,10 @@ def noted(kind: str) -> dict[str, str]:
         pytest.param(Evidence(note=noted("preempted"), quiet_s=11), A.PREEMPTED, id="pre-empted, and gone"),
         pytest.param(Evidence(note=noted("preempted"), job=J.WAITING, quiet_s=99), None, id="pre-empted, and requeued"),
         pytest.param(Evidence(note=noted("preempted"), quiet_s=9), None, id="pre-empted, maybe to be requeued"),
-        pytest.param(Evidence(answered=False, beat_age_s=9999, quiet_s=9999), None, id="silence says nothing"),
+        pytest.param(Evidence(answered=False, beat_age_s=59, quiet_s=9999), None, id="silence says nothing"),
+        pytest.param(Evidence(answered=False, beat_age_s=61), A.LOST, id="silence, and the lease ran out"),
+        pytest.param(Evidence(answered=False, silent_s=601), A.LOST, id="silent for too long, and never a word"),
+        pytest.param(Evidence(answered=False, beat_age_s=1, silent_s=9999), None, id="silent, and the runner is not"),
         pytest.param(Evidence(job=J.RUNNING, beat_age_s=61, running_s=99), A.LOST, id="the lease ran out"),
         pytest.param(Evidence(job=J.RUNNING, beat_age_s=59), None, id="within its lease"),
         pytest.param(Evidence(job=J.RUNNING, beat_age_s=99, running_s=59), None, id="started again, and yet to speak"),
@@ -87,9 +90,12 @@ def test_a_result_always_wins(seen: Evidence) -> None:
     assert verdict.state is A.SUCCEEDED
 
 
-@given(evidence)
-def test_without_result_and_note_a_silent_batch_system_ends_nothing(seen: Evidence) -> None:
-    assert judge(replace(seen, result=None, note=None, answered=False), PATIENCE) is None
+@given(evidence, st.none() | st.floats(0, PATIENCE.lease_s))
+def test_without_result_and_note_a_silent_batch_system_ends_nothing_that_lives(
+    seen: Evidence, beat_age_s: float | None
+) -> None:
+    silent = replace(seen, result=None, note=None, answered=False, beat_age_s=beat_age_s)
+    assert judge(silent, PATIENCE) is None
 
 
 @given(evidence)
@@ -107,7 +113,8 @@ def test_a_runner_that_was_just_heard_of_is_not_lost(seen: Evidence, beat_age_s:
 @given(evidence, seconds)
 def test_more_patience_ends_nothing_earlier(seen: Evidence, more_s: float) -> None:
     assert PATIENCE.queue_s
-    patient = Patience(PATIENCE.lease_s + more_s, PATIENCE.grace_s + more_s, PATIENCE.queue_s + more_s)
+    waits = (PATIENCE.lease_s, PATIENCE.grace_s, PATIENCE.queue_s, 600.0)
+    patient = Patience(*(wait_s + more_s for wait_s in waits))
     assert judge(seen, PATIENCE) or not judge(seen, patient)
 
 
