@@ -230,8 +230,9 @@ class KubernetesCluster:
         subprocess.run(words, capture_output=True, check=True)
 
     def forget(self) -> None:
-        """Remove every job, as the cluster itself does after a week."""
-        self.ask("DELETE", "/apis/batch/v1/namespaces/default/jobs?propagationPolicy=Background&gracePeriodSeconds=0")
+        """Remove every job, and its pods at once: this old kubelet may take minutes over one that just ends."""
+        self.ask("DELETE", "/apis/batch/v1/namespaces/default/jobs?propagationPolicy=Background")
+        self.ask("DELETE", "/api/v1/namespaces/default/pods?gracePeriodSeconds=0")
 
 
 def encoded(data: bytes) -> str:
