@@ -1,11 +1,15 @@
 """Studies that are driven while faults are made, and what became of their units."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
 
+import psutil
+
 from tests.sweeping import drive, wait_for
 from wirecell_ml.submit.ledger import Attempt
+from wirecell_ml.submit.mailbox import UnitBox
 from wirecell_ml.submit.study import Study
 
 LONG_S = 240  # more than anything takes here, on a machine that has much else to do
@@ -26,11 +30,46 @@ def driven(*studies: Study) -> Iterator[None]:
     finally:
         for study in studies:
             study.stop("checkpoint")
+        for driver in drivers:
+            driver.join(LONG_S)
 
 
-def attempts(study: Study, number: int) -> list[Attempt]:
+def box(study: Study, number: int = 0) -> UnitBox:
+    """Return the mailbox of a unit."""
+    return study.order().box(number)
+
+
+def attempts(study: Study, number: int = 0) -> list[Attempt]:
     """Return the attempts at a unit."""
     return [attempt for attempt in study.ledger().attempts(study.name) if attempt.number == number]
+
+
+def states(study: Study, number: int = 0) -> list[str]:
+    """Return the states of the attempts at a unit."""
+    return [str(attempt.state) for attempt in attempts(study, number)]
+
+
+def silent(study: Study) -> bool:
+    """Return whether the driver says that something does not answer."""
+    return bool((study.ledger().driver(study.name) or {}).get("trouble"))
+
+
+def epochs(study: Study, attempt: int = 1, number: int = 0) -> list[int]:
+    """Return the epochs that the newest start of an attempt has reported."""
+    path = box(study, number).progress(attempt)
+    return [json.loads(line)["epoch"] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def epochs_done(study: Study, number: int) -> list[int]:
+    """Return the epochs that the training with the result has done, in its own starts and those before."""
+    result = box(study, number).result()
+    assert result
+    return epochs(study, result["attempt"], number)
+
+
+def ended(process: psutil.Process) -> bool:
+    """Return whether a process has ended."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def sent(study: Study, number: int) -> bool:

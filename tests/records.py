@@ -14,13 +14,12 @@ RECORDS = PACKAGE.parent / "submit" / "sites"
 STUDY = Path("/shared/sweeps/roinet")
 
 
-def check_record(name: str, record: str, scratch: Path) -> None:
-    """Assert that two trials for the site of that name are sent as its record has it."""
-    site, kept = read_site(RECORDS / name / "site.yaml"), RECORDS / name / record
-    now = scratch / record
-    now.write_text(make_backend(site).render(two_trials(site)))
-    accept = f"what is sent has changed. If that is meant, accept it: cp {now} {kept}"
-    assert now.read_text() == (kept.read_text() if kept.is_file() else ""), accept
+def check_record(site: Site, record: Path, scratch: Path, batch: Batch | None = None) -> None:
+    """Assert that a batch, by default two trials, is sent to a site as the record has it."""
+    now = scratch / record.name
+    now.write_text(make_backend(site).render(batch or two_trials(site)))
+    accept = f"what is sent has changed. If that is meant, accept it: cp {now} {record}"
+    assert now.read_text() == (record.read_text() if record.is_file() else ""), accept
 
 
 def read_site(path: Path) -> Site:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.aws_batch import DEFINITION, QUEUE, REGION, aws_batch, client, post
 from tests.backend_contract import ODD, SMALL, Contract, batch_of, lines_below, tokens, units
-from tests.records import check_record
+from tests.records import RECORDS, check_record, read_site
 from wirecell_ml.errors import ConfigError, SubmitError
 from wirecell_ml.submit.aws_batch import AwsBatch, aws_job, definition, job_state, meaning
 from wirecell_ml.submit.backend import Expired, Refused, Unavailable, make_backend
@@ -141,7 +141,8 @@ def speak(stream: str, line: str) -> None:
 
 
 def test_what_is_sent_is_on_record(tmp_path: Path) -> None:
-    check_record("aws", "requests.json", tmp_path)
+    site = read_site(RECORDS / "aws" / "site.yaml")
+    check_record(site, RECORDS / "aws" / "requests.json", tmp_path)
 
 
 def test_a_batch_that_was_sent_before_is_not_sent_twice(site: Site, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cluster import runner
-from tests.driving import LONG_S, attempts, driven, follows, long, starts, token_of, went_on
+from tests.driving import LONG_S, attempts, driven, follows, long, starts, states, token_of, went_on
 from tests.kubernetes_cluster import KubernetesCluster, programs_alone
 from tests.object_store import make_bucket, who_we_are
 from tests.sweeping import check_exactly_once, record_fault, wait_for
@@ -41,11 +41,6 @@ def has_reported(box: UnitBox) -> bool:
     """Return whether a unit has written a line of progress."""
     path = box.progress(1)
     return path.exists() and path.stat().st_size > 0
-
-
-def states(study: Study, number: int) -> list[str]:
-    """Return the states of the attempts at a unit."""
-    return [str(attempt.state) for attempt in attempts(study, number)]
 
 
 def test_pod_evicted(kubernetes: KubernetesCluster, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """What can go wrong on this machine, done to real processes and disks: every trial ends exactly once all the same."""
 
-import json
 import logging
 import os
 import random
@@ -18,14 +17,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.driving import LONG_S, attempts, box, driven, ended, epochs, states
 from tests.sweeping import check_exactly_once, drive, driver_of, driver_process, order, record_fault, wait_for
-from wirecell_ml.submit.ledger import Attempt, Superseded
+from wirecell_ml.submit.ledger import Superseded
 from wirecell_ml.submit.local import units as units_here
-from wirecell_ml.submit.mailbox import UnitBox
 from wirecell_ml.submit.study import Study
 
 KILLS = 100
-LONG_S = 240  # more than anything takes here, on a machine that has much else to do
 LAST_WORDS = """
 import json, os, sys, time
 from pathlib import Path
@@ -36,32 +34,10 @@ while os.environ.get("LAST_WORDS") and not (Path(os.environ["LAST_WORDS"]) / "en
 """
 
 
-@contextmanager
-def driven(study: Study) -> Iterator[None]:
-    """Drive a study while faults are made, and then to its end."""
-    with ThreadPoolExecutor(1) as pool:
-        end = pool.submit(drive, study)
-        try:
-            yield
-            assert end.result(LONG_S)
-        finally:
-            study.stop("checkpoint")
-
-
 @pytest.fixture
 def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let trainings last until something happens to them."""
     monkeypatch.setenv("DUMMY_EPOCHS", "100000")
-
-
-def box(study: Study, number: int = 0) -> UnitBox:
-    return study.order().box(number)
-
-
-def epochs(study: Study, attempt: int = 1, number: int = 0) -> list[int]:
-    """Return the epochs that the newest start of an attempt has reported."""
-    path = box(study, number).progress(attempt)
-    return [json.loads(line)["epoch"] for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def runner(study: Study, attempt: int = 1, number: int = 0) -> psutil.Process:
@@ -72,19 +48,6 @@ def runner(study: Study, attempt: int = 1, number: int = 0) -> psutil.Process:
     place = [str(box(study, number).folder), str(attempt)]
     [process] = [unit.process for unit in units_here() if unit.process.cmdline()[-3:-1] == place]
     return process
-
-
-def ended(process: psutil.Process) -> bool:
-    """Return whether a process has ended."""
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-
-
-def attempts(study: Study, number: int = 0) -> list[Attempt]:
-    return [attempt for attempt in study.ledger().attempts(study.name) if attempt.number == number]
-
-
-def states(study: Study) -> list[str]:
-    return [str(attempt.state) for attempt in attempts(study)]
 
 
 def wait_for_state(study: Study, *expected: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.driving import LONG_S, at_work, attempts, driven, long, token_of
+from tests.driving import LONG_S, at_work, driven, long, silent, states, token_of
 from tests.idds_server import Server, running_server, write_token
 from tests.sweeping import check_exactly_once, driver_process, order, record_fault, wait_for
 from wirecell_ml.submit.carrier import __name__ as CARRIER
@@ -33,16 +33,6 @@ def study_of(server: Server, folder: Path, name: str, *settings: str) -> Study:
     """Write a study of dummy units, three at once, that speak by messages alone."""
     calm = ("site.policy.heartbeat_s=0.5", "site.policy.lease_s=60", "site.in_flight=3")
     return order(folder, f"site.mailbox={server.mailbox}", *calm, *settings, name=name)
-
-
-def states(study: Study, number: int) -> list[str]:
-    """Return how the attempts at a unit ended."""
-    return [str(attempt.state) for attempt in attempts(study, number)]
-
-
-def silent(study: Study) -> bool:
-    """Return whether the driver says that the service does not answer."""
-    return bool((study.ledger().driver(study.name) or {}).get("trouble"))
 
 
 def carrier_of(token: str) -> psutil.Process:

@@ -1,24 +1,20 @@
 """What can go wrong with PanDA, done to the stand-in: after each fault every trial has ended exactly once."""
 
-import json
 import random
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
+from tests.driving import LONG_S, at_work, driven, epochs_done, follows, long, silent, states, token_of
 from tests.panda_pilot import Pilots, pilots_of
 from tests.panda_standin import Standin, standin_at
-from tests.sweeping import check_exactly_once, drive, driver_process, order, record_fault, wait_for
-from wirecell_ml.submit.ledger import Attempt
+from tests.sweeping import check_exactly_once, driver_process, order, record_fault, wait_for
 from wirecell_ml.submit.study import Study
 
 KILLS = 10
-LONG_S = 240  # more than anything takes here, on a machine that has much else to do
 TOKEN = "PANDA_AUTH_ID_TOKEN"  # noqa: S105
 
 
@@ -41,67 +37,6 @@ def study_of(grid: Standin, folder: Path, name: str, *settings: str) -> Study:
     """Write a study of dummy units that runs there."""
     calm = "site.policy.lease_s=20"  # a machine that has much else to do stops no heart for so long
     return order(folder, f"site.panda.url={grid.address}", calm, *settings, name=name, site="panda_standin")
-
-
-@contextmanager
-def driven(study: Study) -> Iterator[None]:
-    """Drive a study while its faults are made, and then to its end."""
-    ends: list[bool] = []
-    driver = Thread(target=lambda: ends.append(drive(study)), daemon=True)
-    driver.start()
-    try:
-        yield
-        driver.join(LONG_S)
-        assert ends == [True]
-    finally:
-        study.stop("checkpoint")
-        driver.join(LONG_S)
-
-
-def long(num_epochs: int, epoch_s: float) -> tuple[str, str]:
-    """Return the settings of trainings that take their time."""
-    return f"+site.environment.DUMMY_EPOCHS='{num_epochs}'", f"+site.environment.DUMMY_EPOCH_S='{epoch_s}'"
-
-
-def attempts(study: Study, number: int) -> list[Attempt]:
-    """Return the attempts at a unit."""
-    return [attempt for attempt in study.ledger().attempts(study.name) if attempt.number == number]
-
-
-def states(study: Study, number: int) -> list[str]:
-    """Return how the attempts at a unit ended."""
-    return [str(attempt.state) for attempt in attempts(study, number)]
-
-
-def token_of(study: Study, number: int) -> str:
-    """Return the token of the newest attempt at a unit."""
-    token = attempts(study, number)[-1].token
-    assert token
-    return token
-
-
-def at_work(study: Study, *numbers: int) -> None:
-    """Wait until the trainings of units have reported something."""
-    boxes = [study.order().box(number) for number in numbers]
-    wait_for(lambda: all(list(box.folder.glob("attempt-*/run-*/progress.jsonl")) for box in boxes), LONG_S)
-
-
-def epochs(study: Study, number: int) -> list[int]:
-    """Return the epochs that the training with the result has done, in its own starts and those before."""
-    box = study.order().box(number)
-    result = box.result()
-    assert result
-    return [json.loads(line)["epoch"] for line in box.progress(result["attempt"]).read_text().splitlines()]
-
-
-def follows(study: Study, state: str) -> set[str]:
-    """Return the states that attempts went to from this one."""
-    return {event.new for event in study.ledger().events(study.name) if event.attempt and event.old == state}
-
-
-def silent(study: Study) -> bool:
-    """Return whether the driver says that the server does not answer."""
-    return bool((study.ledger().driver(study.name) or {}).get("trouble"))
 
 
 def settle(grid: Standin, study: Study, trials: int) -> dict[str, int]:
@@ -231,7 +166,7 @@ def test_job_evicted(grid: Standin, pilots: Pilots, tmp_path: Path) -> None:
         pilots.evict(token_of(study, 0))
     counts = settle(grid, study, 2)
     assert states(study, 0) == ["PREEMPTED", "SUCCEEDED"]
-    assert epochs(study, 0) == list(range(1, 31)), "it went on from its checkpoint"
+    assert epochs_done(study, 0) == list(range(1, 31)), "it went on from its checkpoint"
     assert counts["done"] == 2
     record_fault("job evicted, PanDA", "SIGTERM from the batch system under the pilot", counts)
 

@@ -1,43 +1,22 @@
 """What can go wrong on Slurm, done to a real one: after each fault every trial has ended exactly once."""
 
-import json
 import os
 import random
 import shutil
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from threading import Thread
 
 import psutil
 import pytest
 
 from tests.cluster import Cluster, runner
-from tests.sweeping import check_exactly_once, drive, driver_process, record_fault, wait_for
-from wirecell_ml.submit.ledger import Attempt
+from tests.driving import LONG_S, at_work, attempts, driven, epochs_done, follows, long, starts, token_of
+from tests.sweeping import check_exactly_once, driver_process, record_fault, wait_for
 from wirecell_ml.submit.study import Study
 
 KILLS = 20
-LONG_S = 240  # more than anything takes here, on a machine that has much else to do
-
-
-@contextmanager
-def driven(*studies: Study) -> Iterator[None]:
-    """Drive studies while their faults are made, and then to their ends."""
-    ends: list[bool] = []
-    drivers = [Thread(target=lambda one: ends.append(drive(one)), args=(study,), daemon=True) for study in studies]
-    for driver in drivers:
-        driver.start()
-    try:
-        yield
-        for driver in drivers:
-            driver.join(LONG_S)
-        assert ends == [True] * len(studies)
-    finally:
-        for study in studies:
-            study.stop("checkpoint")
 
 
 def has_taken_over(study: Study, pid: int) -> None:
@@ -50,43 +29,6 @@ def settle(slurm: Cluster, study: Study, trials: int) -> dict[str, int]:
     """Return the counts of a study whose trials have each ended once, and of which nothing is left in the queue."""
     wait_for(lambda: not slurm.live(study), LONG_S)
     return check_exactly_once(study, trials)
-
-
-def attempts(study: Study, number: int) -> list[Attempt]:
-    """Return the attempts at a unit."""
-    return [attempt for attempt in study.ledger().attempts(study.name) if attempt.number == number]
-
-
-def at_work(study: Study, *numbers: int) -> None:
-    """Wait until the trainings of units have reported something in their newest attempt."""
-    boxes = [study.order().box(number) for number in numbers]
-    wait_for(lambda: all(list(box.folder.glob("attempt-*/run-*/progress.jsonl")) for box in boxes), LONG_S)
-
-
-def token_of(study: Study, number: int) -> str:
-    """Return the token of the newest attempt at a unit."""
-    token = attempts(study, number)[-1].token
-    assert token
-    return token
-
-
-def epochs(study: Study, number: int) -> list[int]:
-    """Return the epochs that the training with the result has done, in its own starts and those before."""
-    box = study.order().box(number)
-    result = box.result()
-    assert result
-    lines = box.progress(result["attempt"]).read_text().splitlines()
-    return [json.loads(line)["epoch"] for line in lines]
-
-
-def starts(study: Study, number: int, attempt: int = 1) -> int:
-    """Return how often an attempt was started."""
-    return study.order().box(number).newest_run(attempt)
-
-
-def long(num_epochs: int, epoch_s: float) -> tuple[str, str]:
-    """Return the settings of trainings that take their time."""
-    return f"+site.environment.DUMMY_EPOCHS='{num_epochs}'", f"+site.environment.DUMMY_EPOCH_S='{epoch_s}'"
 
 
 def test_driver_killed_at_random_moments(slurm: Cluster, tmp_path: Path) -> None:
@@ -113,7 +55,7 @@ def test_job_requeued(slurm: Cluster, tmp_path: Path) -> None:
     counts = settle(slurm, study, 2)
     assert counts == {"trials": 2, "attempts": 2, "done": 2, "lost": 0, "doubled": 0}
     assert starts(study, 0) == 2
-    assert epochs(study, 0) == list(range(1, 31)), "it went on from its checkpoint"
+    assert epochs_done(study, 0) == list(range(1, 31)), "it went on from its checkpoint"
     record_fault("job requeued", "scontrol requeue of a running job", counts)
 
 
@@ -129,7 +71,7 @@ def test_jobs_pre_empted(slurm: Cluster, tmp_path: Path) -> None:
         at_work(seen, 0)
         slurm.pre_empt_all()
     assert [starts(middle, number) for number in range(2)] == [2, 2], "the same token was started again"
-    assert [epochs(middle, number) for number in range(2)] == [list(range(1, 41))] * 2, "from its checkpoint"
+    assert [epochs_done(middle, number) for number in range(2)] == [list(range(1, 41))] * 2, "from its checkpoint"
     check_once_though_requeued(slurm, middle, seen, unseen)
 
 
@@ -173,7 +115,7 @@ def test_jobs_out_of_time(slurm: Cluster, tmp_path: Path) -> None:
     both = [settle(slurm, study, 1) for study in (first, second)]
     counts = {name: sum(one[name] for one in both) for name in both[0]}
     assert counts["done"] == 2
-    assert epochs(first, 0) == epochs(second, 0) == list(range(1, 71)), "they went on from their checkpoints"
+    assert epochs_done(first, 0) == epochs_done(second, 0) == list(range(1, 71)), "they went on from their checkpoints"
     states = {str(attempt.state) for study in (first, second) for attempt in attempts(study, 0)}
     assert states == {"PREEMPTED", "SUCCEEDED"}
     record_fault("job out of time", "USR1 before its minute is over", counts)
@@ -245,11 +187,6 @@ def in_the_midst(folder: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> No
     (folder / "sbatch").write_text(script + f'exec {real} "$@"\n')
     (folder / "sbatch").chmod(0o700)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-
-
-def follows(study: Study, state: str) -> set[str]:
-    """Return the states that attempts went to from this one."""
-    return {event.new for event in study.ledger().events(study.name) if event.attempt and event.old == state}
 
 
 def ambiguous(study: Study) -> bool:

@@ -15,28 +15,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.driving import LONG_S, attempts, box, driven, ended, epochs, states
 from tests.object_store import Door, make_bucket, object_store, who_we_are
 from tests.sweeping import check_exactly_once, drive, driver_process, order, record_fault, wait_for
 from wirecell_ml.submit import local
 from wirecell_ml.submit.carrier import __name__ as CARRIER
-from wirecell_ml.submit.ledger import Attempt
-from wirecell_ml.submit.mailbox import UnitBox
 from wirecell_ml.submit.study import Study
 
-LONG_S = 240  # more than anything takes here, on a machine that has much else to do
 PATIENT = ("site.policy.lease_s=15", "site.policy.grace_s=10", "site.in_flight=2")
-
-
-@contextmanager
-def driven(study: Study) -> Iterator[None]:
-    """Drive a study while faults are made, and then to its end."""
-    with ThreadPoolExecutor(1) as pool:
-        end = pool.submit(drive, study)
-        try:
-            yield
-            assert end.result(LONG_S)
-        finally:
-            study.stop("checkpoint")
 
 
 @pytest.fixture(autouse=True)
@@ -79,24 +65,6 @@ def in_bucket(tmp_path: Path, server: str, trials: int, *settings: str) -> Study
     return order(tmp_path, f"trials={trials}", mailbox, *PATIENT, *settings, site="local_store")
 
 
-def box(study: Study, number: int = 0) -> UnitBox:
-    return study.order().box(number)
-
-
-def epochs(study: Study, attempt: int = 1, number: int = 0) -> list[int]:
-    """Return the epochs that the driver has heard of from the newest start of an attempt."""
-    path = box(study, number).progress(attempt)
-    return [json.loads(line)["epoch"] for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def attempts(study: Study, number: int = 0) -> list[Attempt]:
-    return [attempt for attempt in study.ledger().attempts(study.name) if attempt.number == number]
-
-
-def states(study: Study, number: int = 0) -> list[str]:
-    return [str(attempt.state) for attempt in attempts(study, number)]
-
-
 def worker(study: Study, attempt: int = 1, number: int = 0) -> psutil.Process:
     """Return the carrier of an attempt, once its training has been heard to go on."""
     wait_for(lambda: len(epochs(study, attempt, number)) > 0, LONG_S)
@@ -114,11 +82,6 @@ def is_carrier(process: psutil.Process, token: str) -> bool:
     except psutil.Error:
         return False
     return CARRIER in words and words[-1] == token
-
-
-def ended(process: psutil.Process) -> bool:
-    """Return whether a process has ended."""
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.usefixtures("door")

@@ -6,26 +6,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from tests.backend_contract import NAMES, NOBODY, SMALL, Contract, batch_of, tokens, values, written
 from tests.condor_pool import Pool
+from tests.records import RECORDS, STUDY, check_record, read_site, two_trials
 from tests.sweeping import wait_for
 from wirecell_ml.errors import ConfigError, SubmitError
-from wirecell_ml.paths import PACKAGE, shipped
+from wirecell_ml.paths import shipped
 from wirecell_ml.submit.backend import Expired, Refused, Unavailable, make_backend
 from wirecell_ml.submit.htcondor.backend import refuse
 from wirecell_ml.submit.htcondor.files import description, script
 from wirecell_ml.submit.htcondor.machines import Machine, check_size, machine
 from wirecell_ml.submit.htcondor.words import job_state, said_of
 from wirecell_ml.submit.job import Batch, Job, Resources
-from wirecell_ml.submit.local import RUNNER
 from wirecell_ml.submit.post import make_post
-from wirecell_ml.submit.site import Container, HTCondorSettings, Site, check_site
+from wirecell_ml.submit.site import Container, HTCondorSettings, Site
 from wirecell_ml.submit.states import JobState
-
-RECORDS = PACKAGE.parent / "submit" / "sites"
-STUDY = Path("/shared/sweeps/roinet")
 
 
 class TestHTCondor(Contract):
@@ -251,14 +247,11 @@ def test_a_container_is_started_by_the_script_where_the_folder_is_shared() -> No
     assert "universe = vanilla\n" in description(two_trials(site), site)
 
 
-def two_trials(site: Site) -> Batch:
-    """Return the batch of the records: two trials of a study."""
-    python = site.python or "/shared/venv/bin/python"
-    start = ["env", f"PYTHONPATH={STUDY}/code/0123456789ab", python, "-P", "-m", RUNNER]
-    if site.mailbox == "transfer":
-        start = ["env", "PYTHONPATH=code", python, "-P", "-m", "wirecell_ml.submit.carrier", "--courier=transfer=mail"]
-    words = [["roinet-0a1b2c.tar.gz"] if site.mailbox else [f"{STUDY}/units/{n:06d}", "1"] for n in range(2)]
-    jobs = [Job(f"roinet-0a1b2c-{n}", (*start, *words[n], f"roinet-0a1b2c-{n}")) for n in range(2)]
+def carried_trials(site: Site) -> Batch:
+    """Return the batch of the records as the post of a pool that shares no folder sends it."""
+    start = ["env", "PYTHONPATH=code", str(site.python), "-P", "-m", "wirecell_ml.submit.carrier"]
+    start += ["--courier=transfer=mail", "roinet-0a1b2c.tar.gz"]
+    jobs = [Job(f"roinet-0a1b2c-{n}", (*start, f"roinet-0a1b2c-{n}")) for n in range(2)]
     return Batch("roinet-0a1b2c", tuple(jobs), site.resources, STUDY / "jobs")
 
 
@@ -273,10 +266,5 @@ def two_trials(site: Site) -> Batch:
 def test_what_is_sent_is_on_record(path: Path, record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"WIRECELL_ML_ENGINES": "/engines", "HOME": "/home/you", "PATH": "/usr/bin"}.items():
         monkeypatch.setenv(name, value)
-    site = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Site), OmegaConf.load(path)))
-    assert isinstance(site, Site)
-    check_site(site)
-    now = tmp_path / record.name
-    now.write_text(make_backend(site).render(two_trials(site)))
-    kept = record.read_text() if record.is_file() else ""
-    assert now.read_text() == kept, f"what is sent has changed. If that is meant, accept it: cp {now} {record}"
+    site = read_site(path)
+    check_record(site, record, tmp_path, carried_trials(site) if site.mailbox else None)

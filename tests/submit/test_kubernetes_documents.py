@@ -6,22 +6,18 @@ from typing import Any
 
 import pytest
 import yaml
-from omegaconf import OmegaConf
 
 from tests.backend_contract import SMALL
+from tests.records import RECORDS, check_record, read_site
 from wirecell_ml.errors import ConfigError, SubmitError
-from wirecell_ml.paths import PACKAGE
 from wirecell_ml.submit.backend import make_backend
 from wirecell_ml.submit.job import Batch, Job, Resources
 from wirecell_ml.submit.kubernetes import reading
 from wirecell_ml.submit.kubernetes.nodes import quantity
-from wirecell_ml.submit.local import RUNNER
 from wirecell_ml.submit.site import Container, KubernetesSettings, Site
 from wirecell_ml.submit.states import JobState
 
 DIGEST = f"ghcr.io/dune/wirecell_ml@sha256:{'0' * 64}"
-RECORD = PACKAGE.parent / "submit" / "sites" / "kubernetes"
-STUDY = Path("/shared/sweeps/roinet")
 
 
 def there(**own: Any) -> Site:
@@ -44,16 +40,8 @@ def pod_of(job: Any) -> Any:
 
 
 def test_what_is_sent_is_on_record(tmp_path: Path) -> None:
-    loaded = OmegaConf.merge(OmegaConf.structured(Site), OmegaConf.load(RECORD / "site.yaml"))
-    site = OmegaConf.to_object(loaded)
-    assert isinstance(site, Site)
-    start = ["env", f"PYTHONPATH={STUDY}/code/0123456789ab", str(site.python), "-P", "-m", RUNNER]
-    names = [f"roinet-0a1b2c-{number}" for number in range(2)]
-    jobs = [Job(name, (*start, f"{STUDY}/units/{number:06d}", "1", name)) for number, name in enumerate(names)]
-    now = tmp_path / "jobs.yaml"
-    now.write_text(make_backend(site).render(Batch("roinet-0a1b2c", tuple(jobs), site.resources, STUDY / "jobs")))
-    kept = (RECORD / "jobs.yaml").read_text() if (RECORD / "jobs.yaml").is_file() else ""
-    assert now.read_text() == kept, f"what is sent has changed. If that is meant, accept it: cp {now} {RECORD}"
+    site = read_site(RECORDS / "kubernetes" / "site.yaml")
+    check_record(site, RECORDS / "kubernetes" / "jobs.yaml", tmp_path)
 
 
 def test_a_job_is_tried_once_and_again_only_after_an_eviction() -> None:

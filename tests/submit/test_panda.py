@@ -13,21 +13,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from tests.backend_contract import SLOW, SMALL, TELL, Contract, batch_of, tokens, units, written
 from tests.panda_pilot import Pilots, pilots_of
 from tests.panda_standin import Standin, standin_at
+from tests.records import RECORDS, STUDY, check_record, read_site
 from tests.sweeping import wait_for
 from wirecell_ml.errors import SubmitError
-from wirecell_ml.paths import PACKAGE
 from wirecell_ml.submit.backend import Expired, Refused, Unavailable, make_backend
 from wirecell_ml.submit.job import Batch, Job
 from wirecell_ml.submit.local import RUNNER
 from wirecell_ml.submit.site import Container, PandaSettings, Site
 from wirecell_ml.submit.states import JobState
 
-RECORD = PACKAGE.parent / "submit" / "sites" / "panda"
 REAL = os.environ.get("PANDA_URL", "")
 
 
@@ -357,16 +355,8 @@ def test_nothing_is_refused_that_only_the_server_could_not_do(
 
 
 def test_what_is_sent_is_on_record(tmp_path: Path) -> None:
-    held = OmegaConf.merge(OmegaConf.structured(Site), OmegaConf.load(RECORD / "site.yaml"))
-    site = OmegaConf.to_object(held)
-    assert isinstance(site, Site)
-    study = Path("/shared/sweeps/roinet")
-    jobs = [
-        Job(f"roinet-0a1b2c-{n}", ("python3", "-P", "-m", RUNNER, f"{study}/units/{n:06d}", "1", f"roinet-0a1b2c-{n}"))
-        for n in range(2)
-    ]
-    now = tmp_path / "task.json"
-    now.write_text(make_backend(site).render(Batch("roinet-0a1b2c", tuple(jobs), site.resources, study / "jobs")))
-    kept = RECORD / "task.json"
-    known = kept.read_text() if kept.is_file() else ""
-    assert now.read_text() == known, f"what is sent has changed. If that is meant, accept it: cp {now} {kept}"
+    site = read_site(RECORDS / "panda" / "site.yaml")
+    start = ("python3", "-P", "-m", RUNNER)
+    jobs = [Job(f"roinet-0a1b2c-{n}", (*start, f"{STUDY}/units/{n:06d}", "1", f"roinet-0a1b2c-{n}")) for n in range(2)]
+    batch = Batch("roinet-0a1b2c", tuple(jobs), site.resources, STUDY / "jobs")
+    check_record(site, RECORDS / "panda" / "task.json", tmp_path, batch)

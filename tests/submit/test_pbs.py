@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from tests.backend_contract import ODD, SMALL, WORDS, batch_of, lines_below, tokens, values
-from tests.records import check_record
+from tests.records import RECORDS, check_record, read_site
 from wirecell_ml.errors import SubmitError
 from wirecell_ml.submit.backend import Refused, Unavailable, make_backend
+from wirecell_ml.submit.commands import refuse
 from wirecell_ml.submit.job import Batch, Resources
-from wirecell_ml.submit.pbs import job_state, limit_minutes, memory_gb, refuse, words
+from wirecell_ml.submit.pbs import SILENT, job_state, limit_minutes, memory_gb, words
 from wirecell_ml.submit.site import Container, Site
 from wirecell_ml.submit.states import JobState
 
@@ -78,7 +79,8 @@ def run(script: str, index: int | None, folder: Path) -> None:
 
 
 def test_what_is_sent_is_on_record(tmp_path: Path) -> None:
-    check_record("pbs", "job.pbs", tmp_path)
+    site = read_site(RECORDS / "pbs" / "site.yaml")
+    check_record(site, RECORDS / "pbs" / "job.pbs", tmp_path)
 
 
 def test_words_and_variables_arrive_as_they_were_sent(tmp_path: Path) -> None:
@@ -207,13 +209,13 @@ def test_every_state_has_a_meaning(held: dict[str, Any], means: JobState) -> Non
 )
 def test_a_silent_server_has_not_refused(said: str) -> None:
     with pytest.raises(Unavailable):
-        refuse("qstat", said)
+        refuse("qstat", said, SILENT)
 
 
 @pytest.mark.parametrize("said", ["qsub: Unknown queue", "qsub: Job violates queue and/or server resource limits", ""])
 def test_an_answer_that_says_no_is_a_refusal(said: str) -> None:
     with pytest.raises(Refused):
-        refuse("qsub", said)
+        refuse("qsub", said, SILENT)
 
 
 def test_json_that_is_none_is_asked_for_again(site: Site, commands: Commands) -> None:

@@ -3,9 +3,8 @@
 import signal
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -13,6 +12,7 @@ import pytest
 
 from tests.cluster import Cluster
 from tests.condor_pool import Pool, private_pool
+from tests.driving import LONG_S, driven
 from tests.sweeping import check_exactly_once, drive, driver_of, order, record_fault, wait_for
 from wirecell_ml.errors import ConfigError
 from wirecell_ml.hpo import verbs
@@ -22,7 +22,6 @@ from wirecell_ml.submit.local import RUNNER
 from wirecell_ml.submit.ordering import at_site, chosen_sites, compose_sites, read_sites
 from wirecell_ml.submit.study import Study, there
 
-LONG_S = 240  # more than anything takes here, on a machine that has much else to do
 TRIALS = 24
 OWN = ("site", "trials")
 
@@ -38,18 +37,6 @@ def two_sites(slurm: Cluster, folder: Path, *settings: str) -> Study:
     own += ["site.resources.cores=1", "site.slurm_local.in_flight=4", f"trials={TRIALS}"]
     own += ["+site.environment.DUMMY_EPOCHS='20'", "+site.environment.DUMMY_EPOCH_S='0.05'"]
     return order(folder, *own, *settings, name="two", site="[local,slurm_local]")
-
-
-@contextmanager
-def driven(study: Study) -> Iterator[None]:
-    """Drive a study while faults are made, and then to its end."""
-    with ThreadPoolExecutor(1) as pool:
-        end = pool.submit(drive, study)
-        try:
-            yield
-            assert end.result(LONG_S)
-        finally:
-            study.stop("checkpoint")
 
 
 def ends_at(study: Study) -> Counter[str]:

@@ -5,38 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from tests.cluster import Cluster
+from tests.records import RECORDS, STUDY, check_record, read_site, two_trials
 from wirecell_ml.errors import SubmitError
-from wirecell_ml.paths import PACKAGE, shipped
+from wirecell_ml.paths import shipped
 from wirecell_ml.submit.backend import Refused, Unavailable, make_backend
-from wirecell_ml.submit.job import Batch, Job, Resources
-from wirecell_ml.submit.local import RUNNER
-from wirecell_ml.submit.site import Container, Site, check_site
-from wirecell_ml.submit.slurm import Slurm, job_state, limit_minutes, node, refuse
+from wirecell_ml.submit.commands import refuse
+from wirecell_ml.submit.job import Batch, Resources
+from wirecell_ml.submit.site import Container, Site
+from wirecell_ml.submit.slurm import SILENT, Slurm, job_state, limit_minutes, node
 from wirecell_ml.submit.states import JobState
 
-RECORDS = PACKAGE.parent / "submit" / "sites"
-STUDY = Path("/shared/sweeps/roinet")
 SMALL = Resources(cores=1, memory_gb=0.1, gpus=0, minutes=5)
 DEAD_PORT = "16990"  # where no controller listens
-
-
-def read_site(path: Path) -> Site:
-    """Return the site that a file describes."""
-    site = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Site), OmegaConf.load(path)))
-    assert isinstance(site, Site)
-    check_site(site)
-    return site
-
-
-def two_trials(site: Site) -> Batch:
-    """Return the batch of the records: two trials of a study."""
-    python = site.python or "/shared/venv/bin/python"
-    start = ["env", f"PYTHONPATH={STUDY}/code/0123456789ab", python, "-P", "-m", RUNNER]
-    jobs = [Job(f"roinet-0a1b2c-{n}", (*start, f"{STUDY}/units/{n:06d}", "1", f"roinet-0a1b2c-{n}")) for n in range(2)]
-    return Batch("roinet-0a1b2c", tuple(jobs), site.resources, STUDY / "jobs")
 
 
 @pytest.mark.parametrize(
@@ -50,11 +32,7 @@ def two_trials(site: Site) -> Batch:
 )
 def test_what_is_sent_is_on_record(path: Path, record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WIRECELL_ML_ENGINES", "/home/you/.cache/wirecell_ml/engines")
-    site = read_site(path)
-    now = tmp_path / record.name
-    now.write_text(make_backend(site).render(two_trials(site)))
-    kept = record.read_text() if record.is_file() else ""
-    assert now.read_text() == kept, f"what is sent has changed. If that is meant, accept it: cp {now} {record}"
+    check_record(read_site(path), record, tmp_path)
 
 
 def test_every_record_is_explained() -> None:
@@ -94,7 +72,7 @@ def test_a_container_sees_the_study_and_the_variables_of_its_site() -> None:
 )
 def test_a_silent_controller_has_not_refused(said: str) -> None:
     with pytest.raises(Unavailable):
-        refuse("sbatch", said)
+        refuse("sbatch", said, SILENT)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +89,7 @@ def test_a_silent_controller_has_not_refused(said: str) -> None:
 )
 def test_an_answer_that_says_no_is_a_refusal(said: str) -> None:
     with pytest.raises(Refused):
-        refuse("sbatch", said)
+        refuse("sbatch", said, SILENT)
 
 
 @pytest.mark.parametrize(

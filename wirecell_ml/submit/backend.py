@@ -6,18 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 from wirecell_ml.submit.job import Batch, Resources
-from wirecell_ml.submit.site import Site
+from wirecell_ml.submit.site import KINDS, Site
 from wirecell_ml.submit.states import JobState
-
-KINDS = {  # kind of a site → the class that speaks with it, imported when a site of that kind is used
-    "local": "local.Local",
-    "slurm": "slurm.Slurm",
-    "htcondor": "htcondor.backend.HTCondor",
-    "kubernetes": "kubernetes.backend.Kubernetes",
-    "panda": "panda.backend.Panda",
-    "pbs": "pbs.Pbs",
-    "aws": "aws_batch.AwsBatch",
-}
 
 
 class Unavailable(Exception):  # noqa: N818  (a state of the world, which passes)

@@ -8,16 +8,17 @@ import json
 import os
 import re
 import shlex
-import subprocess
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from wirecell_ml.errors import SubmitError, suggest
 from wirecell_ml.submit.backend import Refused, Unavailable
+from wirecell_ml.submit.commands import refuse, run
 from wirecell_ml.submit.job import Batch, Resources, pieces
+from wirecell_ml.submit.script import starting
 from wirecell_ml.submit.site import Site
-from wirecell_ml.submit.slurm import Node, check_size, common_words, contained, strength
+from wirecell_ml.submit.slurm import Node, check_size, strength
 from wirecell_ml.submit.states import JobState
 
 TIMEOUT_S = 60  # of one PBS command
@@ -96,8 +97,7 @@ class Pbs:
 
     def room(self, resources: Resources, open_jobs: int) -> int:  # noqa: ARG002  (the queue holds jobs of any size)
         """Return how many jobs more may be queued."""
-        limit = self.site.array_limit if self.site.in_flight is None else self.site.in_flight
-        return max(0, min(self.site.array_limit, limit - open_jobs))
+        return self.site.queue_room(open_jobs)
 
     def check(self, resources: Resources) -> None:
         """Raise SubmitError where there is no such queue, or no node for a job of this size."""
@@ -129,34 +129,10 @@ class Pbs:
 
     def call(self, *command: str, text: str | None = None) -> str:
         """Return what a PBS command prints; raises Unavailable where PBS is silent, Refused where it says no."""
-        try:
-            ended = subprocess.run(  # noqa: S603
-                command,
-                input=text,
-                env={name: os.environ[name] for name in INHERITED if name in os.environ} | self.site.environment,
-                capture_output=True,
-                text=True,
-                timeout=TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise Unavailable(f"{command[0]}: no answer within {TIMEOUT_S} s") from error
-        except FileNotFoundError as error:
-            raise SubmitError(
-                f"site {self.site.name}: no {command[0]} on this machine. Run this on a login node of the cluster, or "
-                "choose site=local"
-            ) from error
+        ended = run(self.site, command, text, INHERITED, TIMEOUT_S)
         if ended.returncode:
-            refuse(command[0], ended.stderr or ended.stdout)
+            refuse(command[0], ended.stderr or ended.stdout, SILENT)
         return ended.stdout
-
-
-def refuse(command: str, said: str) -> NoReturn:
-    """Raise what a failed PBS command means."""
-    line = " ".join(said.split()) or "failed without a word"
-    if SILENT.search(line):
-        raise Unavailable(f"{command}: {line}")
-    raise Refused(line)
 
 
 def render(batch: Batch, site: Site) -> str:
@@ -171,9 +147,6 @@ def render(batch: Batch, site: Site) -> str:
         "-S /bin/bash",
         *words(batch.resources, site),
     ]
-    environment = {"OMP_NUM_THREADS": str(batch.resources.cores)} | site.environment
-    common, rest = common_words([job.command for job in batch.jobs])
-    start = shlex.join([*contained(site.container, batch, environment), *common])
     return "\n".join(
         [
             f"#!/bin/bash{' -l' if site.setup else ''}",
@@ -182,13 +155,7 @@ def render(batch: Batch, site: Site) -> str:
             "index=${PBS_ARRAY_INDEX:-0}",
             f"exec >>{shlex.quote(str(batch.folder))}/{batch.name}-$index.log 2>&1",
             *site.setup,
-            *(f"export {name}={shlex.quote(value)}" for name, value in environment.items()),
-            f"start={shlex.quote(start)}",
-            "units=(",
-            *(f"  {shlex.quote(shlex.join(words_of))}" for words_of in rest),
-            ")",
-            'eval "exec $start ${units[index]}"',
-            "",
+            *starting(batch, site, site.container, "index"),
         ]
     )
 

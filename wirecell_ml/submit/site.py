@@ -133,8 +133,21 @@ class Site:
     policy: Policy = field(default_factory=Policy)
     cost: Cost = field(default_factory=Cost)
 
+    def queue_room(self, open_jobs: int) -> int:
+        """Return how many jobs more may be put into the queue of a batch system that has ``open_jobs`` of ours."""
+        limit = self.array_limit if self.in_flight is None else self.in_flight
+        return max(0, min(self.array_limit, limit - open_jobs))
 
-KINDS = ("local", "slurm", "htcondor", "kubernetes", "panda", "pbs", "aws")
+
+KINDS = {  # kind of a site → the class that speaks with it, imported when a site of that kind is used
+    "local": "local.Local",
+    "slurm": "slurm.Slurm",
+    "htcondor": "htcondor.backend.HTCondor",
+    "kubernetes": "kubernetes.backend.Kubernetes",
+    "panda": "panda.backend.Panda",
+    "pbs": "pbs.Pbs",
+    "aws": "aws_batch.AwsBatch",
+}
 ENGINES = ("apptainer", "docker", "podman")
 
 

@@ -1,7 +1,6 @@
 """Slurm: a job array per batch. The only module that knows sbatch, squeue, scancel and sinfo."""
 
 import math
-import os
 import re
 import shlex
 import subprocess
@@ -10,12 +9,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import NoReturn
 
 from wirecell_ml.errors import SubmitError, suggest
 from wirecell_ml.submit.backend import Refused, Unavailable
+from wirecell_ml.submit.commands import refuse, run
 from wirecell_ml.submit.job import Batch, Resources, pieces
-from wirecell_ml.submit.site import Container, Site
+from wirecell_ml.submit.script import starting
+from wirecell_ml.submit.site import Site
 from wirecell_ml.submit.states import JobState
 
 TIMEOUT_S = 30  # of one Slurm command; a controller that is down lets them hang
@@ -138,8 +138,7 @@ class Slurm:
 
     def room(self, resources: Resources, open_jobs: int) -> int:  # noqa: ARG002  (the queue holds jobs of any size)
         """Return how many jobs more may be queued."""
-        limit = self.site.array_limit if self.site.in_flight is None else self.site.in_flight
-        return max(0, min(self.site.array_limit, limit - open_jobs))
+        return self.site.queue_room(open_jobs)
 
     def check(self, resources: Resources) -> None:
         """Raise SubmitError where there is no such partition or GPU, or no node for a job of this size."""
@@ -185,36 +184,12 @@ class Slurm:
             raise Unavailable(f"{command[0]}: no controller of Slurm answers")
         ended = self.run(*command, text=text)
         if ended.returncode:
-            refuse(command[0], ended.stderr or ended.stdout)
+            refuse(command[0], ended.stderr or ended.stdout, SILENT)
         return ended
 
     def run(self, *command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a Slurm command to its end; raises Unavailable where that takes too long."""
-        try:
-            return subprocess.run(  # noqa: S603
-                command,
-                input=text,
-                env={name: os.environ[name] for name in INHERITED if name in os.environ} | self.site.environment,
-                capture_output=True,
-                text=True,
-                timeout=TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise Unavailable(f"{command[0]}: no answer within {TIMEOUT_S} s") from error
-        except FileNotFoundError as error:
-            raise SubmitError(
-                f"site {self.site.name}: no {command[0]} on this machine. Run this on a login node of the cluster, or "
-                "choose site=local"
-            ) from error
-
-
-def refuse(command: str, said: str) -> NoReturn:
-    """Raise what a failed Slurm command means."""
-    line = " ".join(said.split()) or "failed without a word"
-    if SILENT.search(line):
-        raise Unavailable(f"{command}: {line}")
-    raise Refused(line)
+        return run(self.site, command, text, INHERITED, TIMEOUT_S)
 
 
 def render(batch: Batch, site: Site) -> str:
@@ -231,9 +206,6 @@ def render(batch: Batch, site: Site) -> str:
         *words(batch.resources, site),
         *(["--dependency=singleton"] if batch.alone else []),
     ]
-    environment = {"OMP_NUM_THREADS": str(batch.resources.cores)} | site.environment
-    common, rest = common_words([job.command for job in batch.jobs])
-    start = shlex.join([*contained(site.container, batch, environment), *common])
     return "\n".join(
         [
             f"#!/bin/bash{' -l' if site.setup else ''}",
@@ -241,13 +213,7 @@ def render(batch: Batch, site: Site) -> str:
             "",
             *site.setup,
             "unset SLURM_NTASKS  # a unit is one task, which starts its own processes; Lightning would take srun's",
-            *(f"export {name}={shlex.quote(value)}" for name, value in environment.items()),
-            f"start={shlex.quote(start)}",
-            "units=(",
-            *(f"  {shlex.quote(shlex.join(words_of))}" for words_of in rest),
-            ")",
-            'eval "exec $start ${units[SLURM_ARRAY_TASK_ID]}"',
-            "",
+            *starting(batch, site, site.container, "SLURM_ARRAY_TASK_ID"),
         ]
     )
 
@@ -268,28 +234,6 @@ def words(resources: Resources, site: Site) -> list[str]:
         "constraint": site.constraint,
     }
     return [f"--{name}={value}" for name, value in flags.items() if value is not None] + list(site.options)
-
-
-def contained(container: Container | None, batch: Batch, names: Iterable[str]) -> list[str]:
-    """Return the words that start a command in the container of a site; none without one.
-
-    It sees the folder of the study, and the variables of these ``names``.
-    """
-    if container is None:
-        return []
-    study = str(batch.folder.parent)
-    if container.engine == "apptainer":
-        return ["apptainer", "exec", f"--bind={study}", *container.options, container.image]
-    seen = [f"--volume={study}:{study}", *(f"--env={name}" for name in names)]
-    return [container.engine, "run", "--rm", *seen, *container.options, container.image]
-
-
-def common_words(commands: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
-    """Return the words that all commands begin with, and the rest of each, at least one word long."""
-    same = 0
-    while all(len(command) > same + 1 and command[same] == commands[0][same] for command in commands):
-        same += 1
-    return list(commands[0][:same]), [list(command[same:]) for command in commands]
 
 
 def node(line: str) -> Node:

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 import tempfile
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, NoReturn
 
 from wirecell_ml.errors import SubmitError
 from wirecell_ml.submit.backend import Expired, Refused, Unavailable
+from wirecell_ml.submit.commands import run
 from wirecell_ml.submit.htcondor.files import BATCH, TOKEN, description, quoted, rendered, script, script_of
 from wirecell_ml.submit.htcondor.machines import ATTRIBUTES, Machine, check_size, machine
 from wirecell_ml.submit.htcondor.words import LOGIN, SILENT, job_state, one_line, said_of, why_it_waits
@@ -90,8 +90,7 @@ class HTCondor:
 
     def room(self, resources: Resources, open_jobs: int) -> int:  # noqa: ARG002  (the queue holds jobs of any size)
         """Return how many jobs more may be queued."""
-        limit = self.site.array_limit if self.site.in_flight is None else self.site.in_flight
-        return max(0, min(self.site.array_limit, limit - open_jobs))
+        return self.site.queue_room(open_jobs)
 
     def check(self, resources: Resources) -> None:
         """Raise SubmitError where no machine has what is asked for, or condor_submit would not take such a job."""
@@ -144,23 +143,7 @@ class HTCondor:
 
     def call(self, *command: str, text: str | None = None) -> str:
         """Return what a command prints; raises Unavailable where HTCondor is silent, Refused where it says no."""
-        try:
-            ended = subprocess.run(  # noqa: S603
-                command,
-                input=text,
-                env={name: os.environ[name] for name in INHERITED if name in os.environ} | self.site.environment,
-                capture_output=True,
-                text=True,
-                timeout=TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise Unavailable(f"{command[0]}: no answer within {TIMEOUT_S} s") from error
-        except FileNotFoundError as error:
-            raise SubmitError(
-                f"site {self.site.name}: no {command[0]} on this machine. Run this where jobs of the pool are "
-                "submitted, or choose site=local"
-            ) from error
+        ended = run(self.site, command, text, INHERITED, TIMEOUT_S, "where jobs of the pool are submitted")
         if ended.returncode:
             refuse(command[0], ended.stderr or ended.stdout)
         return ended.stdout

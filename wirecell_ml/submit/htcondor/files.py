@@ -4,12 +4,11 @@ The words of the jobs are in the script, since no line of a submit file can hold
 """
 
 import re
-import shlex
 from pathlib import Path
 
 from wirecell_ml.submit.job import Batch, Resources
+from wirecell_ml.submit.script import starting
 from wirecell_ml.submit.site import Site
-from wirecell_ml.submit.slurm import common_words, contained
 
 TOKEN, BATCH = "WirecellMlToken", "WirecellMlBatch"  # attributes that jobs are found by
 TRANSFER = "transfer"  # mailbox of a pool whose machines share no folder with the driver
@@ -105,23 +104,14 @@ def endings(resources: Resources, site: Site) -> dict[str, str]:
 
 def script(batch: Batch, site: Site) -> str:
     """Return the script whose argument is the number of a job in its batch."""
-    environment = {"OMP_NUM_THREADS": str(batch.resources.cores)} | site.environment
-    common, rest = common_words([job.command for job in batch.jobs])
     container = None if site.mailbox == TRANSFER else site.container
-    start = shlex.join([*contained(container, batch, environment), *common])
     return "\n".join(
         [
             f"#!/bin/bash{' -l' if site.setup else ''}",
             *site.setup,
             "export PATH  # which HTCondor may leave to the shell",
             *([f"tar -xzf {parcel_of(batch).name} code"] if has_parcel(batch) else []),
-            *(f"export {name}={shlex.quote(value)}" for name, value in environment.items()),
-            f"start={shlex.quote(start)}",
-            "units=(",
-            *(f"  {shlex.quote(shlex.join(words_of))}" for words_of in rest),
-            ")",
-            'eval "exec $start ${units[$1]}"',
-            "",
+            *starting(batch, site, container, "$1"),
         ]
     )
 

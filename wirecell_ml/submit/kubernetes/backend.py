@@ -65,8 +65,7 @@ class Kubernetes:
 
     def room(self, resources: Resources, open_jobs: int) -> int:  # noqa: ARG002  (a namespace holds jobs of any size)
         """Return how many jobs more may be queued."""
-        limit = self.site.array_limit if self.site.in_flight is None else self.site.in_flight
-        return max(0, min(self.site.array_limit, limit - open_jobs))
+        return self.site.queue_room(open_jobs)
 
     def check(self, resources: Resources) -> None:
         """Raise SubmitError where no node has this size, as far as we may see nodes, or where such a job is refused."""

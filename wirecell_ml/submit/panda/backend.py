@@ -184,8 +184,7 @@ class Panda:
 
     def room(self, resources: Resources, open_jobs: int) -> int:  # noqa: ARG002  (PanDA queues jobs of any size)
         """Return how many jobs more may be queued."""
-        limit = self.site.array_limit if self.site.in_flight is None else self.site.in_flight
-        return max(0, min(self.site.array_limit, limit - open_jobs))
+        return self.site.queue_room(open_jobs)
 
     def check(self, resources: Resources) -> None:
         """Raise SubmitError where there is no such queue, or none that takes a job of this size."""
