@@ -1,7 +1,6 @@
 """A Slurm of the tests' own, and what can happen to it: daemons stop, die and come back, jobs are pre-empted."""
 
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -10,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import pytest
 
-from tests.engine import start_engine, stop_engine
+from tests.engine import private_engine
 from tests.sweeping import order, wait_for
 from wirecell_ml.submit.local import RUNNER
 from wirecell_ml.submit.study import Study
@@ -114,27 +112,10 @@ class Cluster:
 @contextmanager
 def private_cluster() -> Iterator[Cluster]:
     """Start a Slurm of the tests' own, in which nobody minds what dies, and stop it in the end."""
-    with elsewhere():
-        if (FOLDER / "slurm" / "slurmctld.pid").exists():
-            stop_engine("slurm")  # which a killed session left
-        shutil.rmtree(FOLDER, ignore_errors=True)  # with its queue
-        conf = start_engine("slurm")["SLURM_CONF"]
-    cluster = Cluster(Path(conf))
-    cluster.ask("scontrol", "update", "partitionname=cpu", "gracetime=0")  # a grace is seen to every 30 s only
-    try:
+    with private_engine("slurm", FOLDER, PORT) as variables:
+        cluster = Cluster(Path(variables["SLURM_CONF"]))
+        cluster.ask("scontrol", "update", "partitionname=cpu", "gracetime=0")  # a grace is seen to every 30 s only
         yield cluster
-    finally:
-        with elsewhere():
-            stop_engine("slurm")
-
-
-@contextmanager
-def elsewhere() -> Iterator[None]:
-    """Let start.sh and stop.sh work beside the Slurm that sweeps of this user may run on."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WIRECELL_ML_ENGINES", str(FOLDER))
-        patch.setenv("WIRECELL_ML_SLURM_PORT", PORT)
-        yield
 
 
 def runner(token: str, but: psutil.Process | None = None) -> psutil.Process:

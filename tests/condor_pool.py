@@ -3,7 +3,6 @@
 import json
 import os
 import pwd
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 
-from tests.engine import start_engine, stop_engine
+from tests.engine import private_engine
 from tests.sweeping import order, wait_for
 from wirecell_ml.submit.site import Site
 from wirecell_ml.submit.study import Study
@@ -127,22 +125,5 @@ class Pool:
 @contextmanager
 def private_pool() -> Iterator[Pool]:
     """Start a pool of the tests' own, in which nobody minds what dies, and stop it in the end."""
-    with elsewhere():
-        if FOLDER.exists():
-            stop_engine("condor")  # which a killed session left
-        shutil.rmtree(FOLDER, ignore_errors=True)  # with its queue
-        conf = start_engine("condor")["CONDOR_CONFIG"]
-    try:
-        yield Pool(Path(conf).parent)
-    finally:
-        with elsewhere():
-            stop_engine("condor")
-
-
-@contextmanager
-def elsewhere() -> Iterator[None]:
-    """Let start.sh and stop.sh work beside the pool that sweeps of this user may run in."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WIRECELL_ML_ENGINES", str(FOLDER))
-        patch.setenv("WIRECELL_ML_CONDOR_PORT", PORT)
-        yield
+    with private_engine("condor", FOLDER, PORT) as variables:
+        yield Pool(Path(variables["CONDOR_CONFIG"]).parent)

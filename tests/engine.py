@@ -2,7 +2,10 @@
 
 import os
 import re
+import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,6 +32,30 @@ def start_engine(name: str) -> dict[str, str]:
 def stop_engine(name: str) -> None:
     """Stop an engine, as a failure of its host would; what it holds on disk stays."""
     run_engine("stop", name).check_returncode()
+
+
+@contextmanager
+def private_engine(name: str, folder: Path, port: str) -> Iterator[dict[str, str]]:
+    """Start an engine of the tests' own, in which nobody minds what dies, and stop it in the end."""
+    with apart(name, folder, port):
+        if folder.exists():
+            stop_engine(name)  # which a killed session left
+        shutil.rmtree(folder, ignore_errors=True)  # with its queue
+        variables = start_engine(name)
+    try:
+        yield variables
+    finally:
+        with apart(name, folder, port):
+            stop_engine(name)
+
+
+@contextmanager
+def apart(name: str, folder: Path, port: str) -> Iterator[None]:
+    """Let start.sh and stop.sh work beside the engine that sweeps of this user may run on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WIRECELL_ML_ENGINES", str(folder))
+        patch.setenv(f"WIRECELL_ML_{name.upper()}_PORT", port)
+        yield
 
 
 def run_engine(script: str, name: str) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 import yaml
 from kubernetes import client, config
 
-from tests.engine import start_engine, stop_engine
+from tests.engine import apart, private_engine, start_engine
 from tests.object_store import answers, installed
 from tests.sweeping import order, wait_for
 from wirecell_ml.paths import PACKAGE
@@ -183,7 +181,7 @@ class KubernetesCluster:
 
     def start_again(self) -> None:
         """Start the daemons that have died."""
-        with elsewhere():
+        with apart("kubernetes", FOLDER, PORT):
             start_engine("kubernetes")
         wait_for(self.is_ready, 120)
 
@@ -243,22 +241,5 @@ def encoded(data: bytes) -> str:
 @contextmanager
 def private_kubernetes() -> Iterator[KubernetesCluster]:
     """Start a Kubernetes of the tests' own, in which nobody minds what dies, and stop it in the end."""
-    with elsewhere():
-        if FOLDER.exists():
-            stop_engine("kubernetes")  # which a killed session left
-        shutil.rmtree(FOLDER, ignore_errors=True)  # with its jobs
-        kubeconfig = Path(start_engine("kubernetes")["WIRECELL_ML_KUBECONFIG"])
-    try:
-        yield KubernetesCluster(kubeconfig)
-    finally:
-        with elsewhere():
-            stop_engine("kubernetes")
-
-
-@contextmanager
-def elsewhere() -> Iterator[None]:
-    """Let start.sh and stop.sh work beside the Kubernetes that sweeps of this user may run in."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WIRECELL_ML_ENGINES", str(FOLDER))
-        patch.setenv("WIRECELL_ML_KUBERNETES_PORT", PORT)
-        yield
+    with private_engine("kubernetes", FOLDER, PORT) as variables:
+        yield KubernetesCluster(Path(variables["WIRECELL_ML_KUBECONFIG"]))
