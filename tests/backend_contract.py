@@ -174,6 +174,19 @@ class Contract:
             make_backend(site).check(replace(SMALL, **size))
 
 
+class QueueContract(Contract):
+    """What a batch system promises beside: its jobs are not processes of the driver."""
+
+    def test_a_job_sees_nothing_of_the_driver_s_environment(
+        self, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("A_PASSWORD", "secret")
+        make_backend(site).submit(batch_of(tmp_path, [[sys.executable, "-c", NAMES, str(tmp_path / "0")]]))
+        names = written(tmp_path / "0")
+        assert "A_PASSWORD" not in names
+        assert "PATH" in names
+
+
 def lines_below(folder: Path) -> list[str]:
     """Return the lines of all logs in a folder."""
     return [line for log in folder.glob("*.log") for line in log.read_text().splitlines()]

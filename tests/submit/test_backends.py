@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.backend_contract import NAMES, SLOW, SMALL, Contract, batch_of, tokens, units, values, written
+from tests.backend_contract import SLOW, SMALL, Contract, QueueContract, batch_of, tokens, units, values, written
 from tests.cluster import Cluster
 from tests.sweeping import wait_for
 from wirecell_ml.submit.backend import Refused, make_backend
@@ -50,7 +50,7 @@ class TestLocal(Contract):
             make_backend(site).submit(batch_of(tmp_path, [["true"]] * 3, replace(SMALL, gpus=1)))
 
 
-class TestSlurm(Contract):
+class TestSlurm(QueueContract):
     @pytest.fixture
     def site(self, slurm: Cluster) -> Site:
         return Site(name="cluster", kind="slurm", partition="cpu", environment={"SLURM_CONF": str(slurm.conf)})
@@ -58,12 +58,3 @@ class TestSlurm(Contract):
     def test_a_partition_that_is_not_there_is_refused(self, site: Site, tmp_path: Path) -> None:
         with pytest.raises(Refused, match="invalid partition"):
             make_backend(replace(site, partition="nowhere")).submit(batch_of(tmp_path, [["true"]]))
-
-    def test_a_job_sees_nothing_of_the_driver_s_environment(
-        self, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("A_PASSWORD", "secret")
-        make_backend(site).submit(batch_of(tmp_path, [[sys.executable, "-c", NAMES, str(tmp_path / "0")]]))
-        names = written(tmp_path / "0")
-        assert "A_PASSWORD" not in names
-        assert "PATH" in names

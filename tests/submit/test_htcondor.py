@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.backend_contract import NAMES, NOBODY, SMALL, Contract, batch_of, tokens, values, written
+from tests.backend_contract import NOBODY, SMALL, QueueContract, batch_of, tokens, values, written
 from tests.condor_pool import Pool
 from tests.records import RECORDS, STUDY, check_record, read_site, two_trials
 from tests.sweeping import wait_for
@@ -24,19 +24,10 @@ from wirecell_ml.submit.site import Container, HTCondorSettings, Site
 from wirecell_ml.submit.states import JobState
 
 
-class TestHTCondor(Contract):
+class TestHTCondor(QueueContract):
     @pytest.fixture
     def site(self, pool: Pool) -> Site:
         return pool.site()
-
-    def test_a_job_sees_nothing_of_the_driver_s_environment(
-        self, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("A_PASSWORD", "secret")
-        make_backend(site).submit(batch_of(tmp_path, [[sys.executable, "-c", NAMES, str(tmp_path / "0")]]))
-        names = written(tmp_path / "0")
-        assert "A_PASSWORD" not in names
-        assert "PATH" in names
 
     def test_a_job_has_the_gpus_that_it_asks_for(self, site: Site, tmp_path: Path) -> None:
         tell = [sys.executable, "-c", values("CUDA_VISIBLE_DEVICES")]

@@ -54,7 +54,7 @@ def draw_all(folder: Path, study: StudySummary) -> dict[str, str]:
     if len(study.objectives) == 2:
         chart["pareto"] = (pareto, "The trials on the line are bettered by no other in both objectives.")
     chart["effort"] = (effort, "The CPU time of each trial, all its attempts together; and its cost, if it had one.")
-    if len(study.sites) > 1:
+    if len(study.tallies) > 1:
         chart["sites"] = (sites, "When the jobs of each site waited and ran, and how they ended.")
     for name, (draw, _) in chart.items():
         draw(folder, name, study)

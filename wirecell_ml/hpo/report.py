@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
-from statistics import median
 from string import Template
 
 from wirecell_ml.hpo import figures
@@ -82,7 +81,7 @@ def write_report(folder: Path, study: StudySummary) -> Path:
         _headline(study),
         _section("Best trials", _trial_table(study, best_trials(study, SHOWN)) + _note_on_front(study)),
         *(_figure_section(folder, name, caption) for name, caption in captions.items()),
-        *([_section("Sites", _site_table(study))] if len(study.sites) > 1 else []),
+        *([_section("Sites", _site_table(study))] if len(study.tallies) > 1 else []),
         _section("Settings", _settings(study)),
         _section(f"All {len(study.trials)} trials", _trial_table(study, _in_order(study.trials), full=True), long=True),
     ]
@@ -166,13 +165,10 @@ def _settings(study: StudySummary) -> str:
 def _site_table(study: StudySummary) -> str:
     """Return what each site did: its jobs, and the middle of their waits and runs."""
     rows = []
-    for site in study.sites:
-        stays = [stay for trial in study.trials for stay in trial.stays if stay.site == site]
-        done = [stay for stay in stays if stay.state == "SUCCEEDED"]
-        waits = [stay.started - stay.submitted for stay in stays if stay.started]
-        runs = [stay.ended - stay.started for stay in done if stay.started and stay.ended]
-        times = [_duration(median(some)) if some else "" for some in (waits, runs)]
-        rows.append([escape(site), str(len(stays)), str(len(done)), str(len(stays) - len(done)), *times])
+    for tally in study.tallies:
+        counts = [str(number) for number in (tally.jobs, tally.done, tally.jobs - tally.done)]
+        times = ["" if seconds is None else _duration(seconds) for seconds in (tally.wait_s, tally.run_s)]
+        rows.append([escape(tally.site), *counts, *times])
     return _table(["site", "jobs", "with a result", "without", "median wait", "median run"], rows)
 
 
@@ -189,7 +185,7 @@ def _trial_table(study: StudySummary, trials: Sequence[Trial], full: bool = Fals
     header = ["trial", *(["state"] if full else []), *study.objectives, *params, "core time"]
     header += ["cost"] if any(trial.cost for trial in study.trials) else []
     header += ["attempts", "site", "why"] if full else []
-    header += ["why there"] if full and len(study.sites) > 1 else []
+    header += ["why there"] if full and len(study.tallies) > 1 else []
     return _table(header, [_cells(study, trial, header, params, full) for trial in trials])
 
 

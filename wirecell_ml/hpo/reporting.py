@@ -12,6 +12,7 @@ from wirecell_ml.hpo import ordering
 from wirecell_ml.hpo.trials import Contest, read_trials
 from wirecell_ml.submit.status import currency
 from wirecell_ml.submit.study import Study
+from wirecell_ml.submit.tally import site_tallies
 
 ORDERED = (
     "study",
@@ -43,7 +44,7 @@ def write_report(study: Study, folder: Path | None = None) -> None:
         currency=currency(study.sites),
         began=min((trial.began or 0.0 for trial in trials), default=0.0),
         ended=max((trial.ended or 0.0 for trial in trials), default=0.0),
-        sites=tuple({**study.sites, **study.retired}),
+        tallies=tuple(site_tallies(study.ledger().attempts(study.name), {**study.sites, **study.retired})),
         settings=settings_shown(study),
     )
     page = pages.write_report(folder, summary)

@@ -27,7 +27,7 @@ def sites(folder: Path, name: str, study: StudySummary) -> None:
     stays = [stay for trial in study.trials for stay in trial.stays]
     began = min((stay.submitted for stay in stays), default=study.ended)
     unit, seconds = unit_of(study.ended - began)
-    rows = {site: lanes(stay for stay in stays if stay.site == site) for site in study.sites}
+    rows = {site: lanes(stay for stay in stays if stay.site == site) for site in (t.site for t in study.tallies)}
     number = sum(len(of_site) + 1 for of_site in rows.values())
     with drawn(folder, name, min(TALLEST_IN, 1.8 + 0.16 * number)) as figure:
         axes, middles, top = figure.subplots(), [], 0

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wirecell_ml.hpo.trial import Trial
+from wirecell_ml.submit.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -18,5 +19,5 @@ class StudySummary:
     currency: str = ""
     began: float = 0.0  # seconds since the epoch
     ended: float = 0.0
-    sites: tuple[str, ...] = ()  # where its trials could run
+    tallies: tuple[Tally, ...] = ()  # of each site where its trials could run
     settings: dict[str, str] = field(default_factory=dict)  # sampler, pruner, site, seed, digest of the code, …

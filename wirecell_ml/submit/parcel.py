@@ -31,7 +31,7 @@ from wirecell_ml.submit.post import Address
 UNIT_FILES = ("config.yaml", "unit.json", "params.json", "fence", "stop")
 SNAPSHOT = "COMMIT"  # file that a snapshot of the code has
 PACKAGES = ("wirecell_ml", "configs")  # what of a checkout, or of an installation, is code of ours
-LEFT_OUT = {"__pycache__", "_shipped"}
+LEFT_OUT = {"__pycache__", "_shipped"}  # of code: caches, and the samples and the zoo of a wheel
 UNIT = re.compile(r"[0-9]{6,9}")
 SAFE_PART = re.compile(r"[^/\\\0]+")
 LARGEST_PARCEL, MOST_FILES = 1_000_000_000, 200_000

@@ -12,8 +12,8 @@ from typing import Any
 from wirecell_ml.errors import ConfigError
 from wirecell_ml.paths import PACKAGE
 from wirecell_ml.provenance import git_commit
+from wirecell_ml.submit.parcel import LEFT_OUT
 
-LEFT_OUT = {"__pycache__", "_shipped"}  # caches, and the samples and the zoo of a wheel
 DIGEST_CHARACTERS = 12
 LARGEST_BYTES = 50_000_000  # of a package of the user's own
 

@@ -10,6 +10,8 @@ from wirecell_ml.submit.ledger import Attempt, Ledger, Unit
 from wirecell_ml.submit.post import Address
 from wirecell_ml.submit.states import OPEN, UNIT_ENDS, AttemptState, JobState
 
+UNLUCKY = (AttemptState.FAILED_INFRA, AttemptState.LOST, AttemptState.CANCELLED)
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -101,6 +103,7 @@ class Picture:
     made: Counter[int] = field(default_factory=Counter)  # attempts made at each unit
     lost: Counter[int] = field(default_factory=Counter)  # of these, ended through nobody's fault
     failed: Counter[int] = field(default_factory=Counter)  # of these, crashed
+    unlucky: defaultdict[int, set[str]] = field(default_factory=lambda: defaultdict(set))  # unit → sites
     open_units: set[int] = field(default_factory=set)
     first_of: dict[str, int] = field(default_factory=dict)  # work → the unit that does it
     twins: dict[int, list[int]] = field(default_factory=dict)  # unit → those that wait for its result
@@ -156,6 +159,8 @@ class Picture:
             self.lost[attempt.number] += 1
         if attempt.state is AttemptState.FAILED_INFRA:
             self.failed[attempt.number] += 1
+        if attempt.state in UNLUCKY:
+            self.unlucky[attempt.number].add(attempt.site)
         if attempt.token:
             self.sites[attempt.site].leftover[attempt.token] = attempt
             self.withdrawn.pop(attempt.token, None)

@@ -22,7 +22,6 @@ FEWEST_WAITING = 4  # units that wait in a queue before any has started, where l
 LARGEST_BACKOFF_S = 300.0
 AT_ONCE = 500  # proposals in one transaction
 WITHDRAW_S = 5.0  # between two looks at what waits too long
-UNLUCKY = (AttemptState.FAILED_INFRA, AttemptState.LOST, AttemptState.CANCELLED)
 
 
 def propose(session: Session) -> bool:
@@ -154,8 +153,7 @@ def queued_of(wanted: Wanted, attempt: Attempt) -> Queued:
 
 def want(session: Session, attempt: Attempt) -> Wanted:
     """Return what an attempt needs: rather not the sites where its unit came to nothing before."""
-    before = [one for one in session.picture.past if one.number == attempt.number]
-    avoid = frozenset(one.site for one in before if one.state in UNLUCKY)
+    avoid = frozenset(session.picture.unlucky.get(attempt.number, ()))
     barred = session.barred(attempt.memory_gb) if attempt.memory_gb else frozenset()
     return Wanted(attempt.number, attempt.attempt, attempt.memory_gb, avoid, barred)
 

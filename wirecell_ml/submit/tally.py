@@ -21,6 +21,11 @@ class Tally:
     run_s: float | None  # median time that attempts with a result ran
     core_seconds: float
 
+    @property
+    def jobs(self) -> int:
+        """Attempts that the site has or has had."""
+        return self.waiting + self.running + self.ended
+
 
 def site_tallies(attempts: Sequence[Attempt], sites: Iterable[str]) -> list[Tally]:
     """Return a tally for each site."""
