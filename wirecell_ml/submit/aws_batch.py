@@ -16,7 +16,7 @@ from typing import Any
 
 from wirecell_ml.errors import ConfigError, SubmitError, suggest
 from wirecell_ml.submit.backend import Expired, Refused, Unavailable
-from wirecell_ml.submit.job import Batch, Job, Resources
+from wirecell_ml.submit.job import Batch, Job, Resources, batches_of
 from wirecell_ml.submit.secret import hide, keys_of_aws
 from wirecell_ml.submit.site import AwsBatchSettings, Site
 from wirecell_ml.submit.states import JobState
@@ -112,7 +112,7 @@ class AwsBatch:
     def find(self, tokens: Collection[str]) -> Iterator[AwsJob]:
         """Yield every job of these tokens."""
         wanted = set(tokens)
-        for name in sorted({token.rpartition("-")[0] for token in wanted}):
+        for name in batches_of(wanted):
             for held in self.listed(f"{name}-*"):
                 if held["jobName"] in wanted:
                     yield aws_job(held)

@@ -1,7 +1,7 @@
 """Jobs: what is sent to a site, in words that no batch system owns."""
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -34,12 +34,22 @@ class Job:
     @property
     def batch(self) -> str:
         """Name of the batch that the job was sent with."""
-        return self.token.rpartition("-")[0]
+        return batch_of(self.token)
 
     @property
     def index(self) -> int:
         """Number of the job in its batch, from 0."""
         return int(self.token.rpartition("-")[2])
+
+
+def batch_of(token: str) -> str:
+    """Return the name of the batch that a job was sent with."""
+    return token.rpartition("-")[0]
+
+
+def batches_of(tokens: Iterable[str]) -> list[str]:
+    """Return the names of the batches that jobs were sent with, each once."""
+    return sorted({batch_of(token) for token in tokens})
 
 
 @dataclass(frozen=True)

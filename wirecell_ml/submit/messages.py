@@ -30,11 +30,11 @@ from wirecell_ml.submit import carrier
 from wirecell_ml.submit.backend import Unavailable
 from wirecell_ml.submit.carrier import News
 from wirecell_ml.submit.idds import ORGANISATIONS, TOKEN_FILE, TOKENS, Service, read_token
-from wirecell_ml.submit.job import Batch, Job
+from wirecell_ml.submit.job import Batch, Job, batch_of
 from wirecell_ml.submit.letters import Distrusted, accept
 from wirecell_ml.submit.mailbox import UnitBox
 from wirecell_ml.submit.parcel import Entry, digest, open_parcel, pack
-from wirecell_ml.submit.post import Address
+from wirecell_ml.submit.post import Address, word_of
 from wirecell_ml.submit.site import Site
 
 CHANNEL = "asyncresult"  # the service returns messages of no other
@@ -77,7 +77,7 @@ class Messages:
         """Bring the letters of these attempts into their boxes."""
         batches: dict[str, dict[str, Address]] = defaultdict(dict)
         for token, address in addresses.items():
-            batches[token.rpartition("-")[0]][token] = address
+            batches[batch_of(token)][token] = address
         for batch, members in batches.items():
             self.collect_batch(batch, members)
 
@@ -93,9 +93,7 @@ class Messages:
 
     def tell(self, token: str, address: Address) -> None:
         """Say to the worker what fence and stop mark are now; one whose unit has a result may end, too."""
-        box = address.box
-        over = address.attempt + 1 if box.result() else 0
-        word = {"fence": max(box.fence, over), "stop": box.stopped()}
+        word = word_of(address)
         if self.told.get(token) != word:
             self.service.post([message(token, json.dumps(word))], *place_of(token, WORD))
             self.told[token] = word

@@ -42,6 +42,7 @@ KEPT = re.compile(  # what of a run comes to the driver: what people read, and t
     re.ASCII,
 )
 LARGEST_FILE, LARGEST_FILES, MOST_KEPT = 100_000_000, 200_000_000, 500  # of what comes to the driver
+LARGEST_SAVED = 50_000_000_000  # bytes of a run directory that is kept for the next attempt
 BLOCK = tarfile.BLOCKSIZE
 PIECE = 1_000_000  # bytes read at once
 

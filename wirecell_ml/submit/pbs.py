@@ -15,7 +15,7 @@ from typing import Any
 from wirecell_ml.errors import SubmitError, suggest
 from wirecell_ml.submit.backend import Refused, Unavailable
 from wirecell_ml.submit.commands import refuse, run
-from wirecell_ml.submit.job import Batch, Resources, pieces
+from wirecell_ml.submit.job import Batch, Resources, batches_of, pieces
 from wirecell_ml.submit.script import starting
 from wirecell_ml.submit.site import Site
 from wirecell_ml.submit.slurm import Node, check_size, strength
@@ -79,7 +79,7 @@ class Pbs:
 
     def jobs(self, tokens: Collection[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """Yield token, number and attributes of every job of ours in the batches of ``tokens``."""
-        numbers = self.ids(sorted({token.rpartition("-")[0] for token in tokens}))
+        numbers = self.ids(batches_of(tokens))
         for some in pieces(numbers, IDS_AT_ONCE):
             try:
                 said = self.call("qstat", "-x", "-t", "-f", "-F", "json", *some)

@@ -7,7 +7,7 @@ nothing to carry. Elsewhere a parcel goes out with each batch, letters come back
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from wirecell_ml.errors import ConfigError, suggest
@@ -31,6 +31,12 @@ class Address:
 
     box: UnitBox
     attempt: int
+
+
+def word_of(address: Address) -> dict[str, Any]:
+    """Return what the worker of an attempt must know: fence and stop mark; where the unit has a result, it may end."""
+    over = address.attempt + 1 if address.box.result() else 0
+    return {"fence": max(address.box.fence, over), "stop": address.box.stopped()}
 
 
 class Post(Protocol):

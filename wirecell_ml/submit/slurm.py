@@ -13,7 +13,7 @@ from pathlib import Path
 from wirecell_ml.errors import SubmitError, suggest
 from wirecell_ml.submit.backend import Refused, Unavailable
 from wirecell_ml.submit.commands import refuse, run
-from wirecell_ml.submit.job import Batch, Resources, pieces
+from wirecell_ml.submit.job import Batch, Resources, batches_of, pieces
 from wirecell_ml.submit.script import starting
 from wirecell_ml.submit.site import Site
 from wirecell_ml.submit.states import JobState
@@ -120,7 +120,7 @@ class Slurm:
 
     def queue(self, tokens: Collection[str]) -> Iterable[tuple[str, str, JobState]]:
         """Yield token, id and state of every job of ours in the batches of ``tokens``."""
-        names = sorted({token.rpartition("-")[0] for token in tokens})
+        names = batches_of(tokens)
         for some in pieces(names, NAMES_AT_ONCE):
             for line in self.squeue(some).splitlines():
                 if line.count("|") < QUEUE_FORMAT.count("|"):

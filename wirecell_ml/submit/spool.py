@@ -29,6 +29,7 @@ from wirecell_ml.submit.mailbox import LARGEST_BYTES, NoPlainFile, UnitBox, read
 from wirecell_ml.submit.mailbox import replace as write_whole
 from wirecell_ml.submit.parcel import (
     LARGEST_FILES,
+    LARGEST_SAVED,
     MOST_FILES,
     MOST_KEPT,
     Entry,
@@ -38,12 +39,11 @@ from wirecell_ml.submit.parcel import (
     pack_files,
     unpack,
 )
-from wirecell_ml.submit.post import Address
+from wirecell_ml.submit.post import Address, word_of
 from wirecell_ml.submit.site import Site
 
 MAIL = "mail"
 LETTER = re.compile(r"(.+)\.([1-9][0-9]{0,8})\.letter")
-LARGEST_SAVED = 50_000_000_000  # bytes of a run directory that is kept
 STARTS = re.compile(r"^NumShadowStarts = ([0-9]+)$", re.MULTILINE)  # in the ad that a job finds beside it
 
 
@@ -92,10 +92,8 @@ class Spool:
 
     def tell(self, token: str, address: Address) -> None:
         """Leave for the worker what fence and stop mark are now; one whose unit has a result may end, too."""
-        over = address.attempt + 1 if address.box.result() else 0
-        word = {"fence": max(address.box.fence, over), "stop": address.box.stopped()}
         if (mail := mail_of(address)).is_dir():
-            write_whole(mail / f"{token}.word", json.dumps(word))
+            write_whole(mail / f"{token}.word", json.dumps(word_of(address)))
 
 
 def mail_of(address: Address) -> Path:

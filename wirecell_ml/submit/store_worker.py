@@ -15,6 +15,7 @@ from wirecell_ml.submit.mailbox import CHECKPOINT, UnitBox, trusted_result, whol
 from wirecell_ml.submit.objects import Stored, open_objects
 from wirecell_ml.submit.parcel import (
     LARGEST_PARCEL,
+    LARGEST_SAVED,
     MOST_FILES,
     Entry,
     digest,
@@ -25,7 +26,6 @@ from wirecell_ml.submit.parcel import (
 )
 
 SAVED = re.compile(r".*/saved/([1-9][0-9]{0,8})-([1-9][0-9]{0,8})\.tar\.gz")
-LARGEST_SAVED = 50_000_000_000  # bytes of a run directory that is kept for the next attempt
 KEPT_SAVED = 2  # run directories of a unit, so that a damaged one is not the only one
 
 

@@ -14,7 +14,7 @@ from wirecell_ml.submit.commands import run
 from wirecell_ml.submit.htcondor.files import BATCH, TOKEN, description, quoted, rendered, script, script_of
 from wirecell_ml.submit.htcondor.machines import ATTRIBUTES, Machine, check_size, machine
 from wirecell_ml.submit.htcondor.words import LOGIN, SILENT, job_state, one_line, said_of, why_it_waits
-from wirecell_ml.submit.job import Batch, Job, Resources, pieces
+from wirecell_ml.submit.job import Batch, Job, Resources, batches_of, pieces
 from wirecell_ml.submit.site import Site
 from wirecell_ml.submit.states import JobState
 
@@ -71,7 +71,7 @@ class HTCondor:
 
     def jobs(self, tokens: Collection[str], more: Iterable[str] = ()) -> list[dict[str, Any]]:
         """Return the jobs in the queue that belong to the batches of ``tokens``, with ``more`` of their attributes."""
-        batches = sorted({token.rpartition("-")[0] for token in tokens})
+        batches = batches_of(tokens)
         found: list[dict[str, Any]] = []
         for some in pieces(batches, JOBS_AT_ONCE):
             constraint = " || ".join(of(BATCH, name) for name in some)

@@ -9,7 +9,7 @@ import yaml
 
 from wirecell_ml.errors import SubmitError
 from wirecell_ml.submit.backend import Refused, Unavailable
-from wirecell_ml.submit.job import Batch, Resources
+from wirecell_ml.submit.job import Batch, Resources, batches_of
 from wirecell_ml.submit.kubernetes import reading
 from wirecell_ml.submit.kubernetes.api import Cluster
 from wirecell_ml.submit.kubernetes.documents import TOKEN, Document, check_volumes, documents, image
@@ -50,7 +50,7 @@ class Kubernetes:
 
     def look(self, tokens: Collection[str]) -> tuple[dict[str, Document], dict[str, list[Document]]]:
         """Return the Job, and the pods, of each token that has some."""
-        batches = sorted({token.rpartition("-")[0] for token in tokens})
+        batches = batches_of(tokens)
         try:
             jobs = by_token(self.cluster.jobs(batches), tokens)
             pods = by_token(self.cluster.pods(batches), tokens)

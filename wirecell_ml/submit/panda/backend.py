@@ -13,7 +13,7 @@ from urllib.request import Request
 
 from wirecell_ml.errors import SubmitError
 from wirecell_ml.submit.backend import Refused, Unavailable
-from wirecell_ml.submit.job import Batch, Resources, pieces
+from wirecell_ml.submit.job import Batch, Resources, batch_of, pieces
 from wirecell_ml.submit.panda import reading, task
 from wirecell_ml.submit.panda.login import valid_token
 from wirecell_ml.submit.panda.queues import check_image, check_size, outlook_s, queues
@@ -206,7 +206,7 @@ class Panda:
 
     def explain(self, token: str) -> str:
         """Return what PanDA says of a token: of its job where it has one, else of its task."""
-        batch, server = token.rpartition("-")[0], self.server
+        batch, server = batch_of(token), self.server
         with asking(batch):
             seen = self.look(server, batch)
             if seen is None:
@@ -263,7 +263,7 @@ def by_batch(tokens: Collection[str]) -> list[tuple[str, list[str]]]:
     """Return tokens by the batch that they were sent with."""
     found: dict[str, list[str]] = defaultdict(list)
     for token in tokens:
-        found[token.rpartition("-")[0]].append(token)
+        found[batch_of(token)].append(token)
     return sorted(found.items())
 
 
