@@ -111,7 +111,7 @@ def best_schedule_s(scenario: Scenario) -> float:
                 slots = free[sites[unit]]
                 slot = slots.index(min(slots))
                 wait_s = truths[sites[unit]].first_starts_s(scenario.start_h)[unit]
-                slots[slot] = max(slots[slot], wait_s) + truths[sites[unit]].run_s[unit]
+                slots[slot] = max(slots[slot], wait_s) + truths[sites[unit]].run_s(unit, slot)
                 end = max(end, slots[slot])
             best = min(best, end)
     return float(best)

@@ -11,6 +11,8 @@ that is done by T, and let x[u, s] be 1 where unit u succeeds at s. Then
       units may run on. If k run at t, the shortest of them takes at most L_k, the k-th longest run time of all units;
       so the last of them began after t − L_k, when the others ran already, and found k slots. Hence k units at work at
       t take that there were k slots at some time from t − L_k to t. Where slots that go away end units, L_k is 0.
+  (3) Σ_u x[u, s] flight[u, s] ≤ n_s T, where a unit is waiting or running for at least ``flight`` before it succeeds,
+      and s takes n_s units at once, those that wait included.
 
 Tries that fail elsewhere, later waits, polls and what is not yet known only make this harder. Relax x ≥ 0 to fractions,
 and move (2) into the objective with prices q_s ≥ 0: the money is at least
@@ -24,7 +26,7 @@ the least, over steps of T, of the begin of a step plus w times D at its end, si
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -35,7 +37,8 @@ from wirecell_ml.submit.broker.world import Truth, make_world
 
 Floats = NDArray[np.float64]
 
-BISECTIONS, ASCENTS = 30, 120  # steps of T, and of the prices for each T
+BISECTIONS, ASCENTS = 30, 240  # steps of T, and of the prices for each T
+SCARCE, FLIGHT_PRICE = 2.0, 0.1  # places in flight, beside those in slots, that may be too few: their first price
 GRID = 60  # steps of T for time plus money
 
 
@@ -55,21 +58,35 @@ class Capacity:
 class Instance:
     """A world as the bound sees it: matrices of units and sites."""
 
-    run_s: Floats  # (unit, site): in slots, failures included
+    takes_s: Floats  # (2, unit, site): in slots, on a node of factor 1, and in flight; failures included
     end_s: Floats  # (unit, site): soonest
     cost: Floats  # (unit, site)
     capacities: Sequence[Capacity]
+    in_flight: Floats  # (site,)
+
+    @property
+    def first_prices(self) -> Floats:
+        """Prices to begin with, of shape (2, site), where slots cost 1."""
+        most = np.array([(np.diff(of.integral) / np.diff(of.times).clip(1e-9)).max() for of in self.capacities])
+        return np.array([np.ones(len(most)), np.where(self.in_flight < SCARCE * most, FLIGHT_PRICE, 0.0)])
+
+    def room_s(self, seconds: float) -> Floats:
+        """Return the seconds in slots, and in flight, that there are until then, of shape (2, site)."""
+        return np.array([[capacity.until(seconds) for capacity in self.capacities], self.in_flight * seconds])
 
 
 def make_instance(scenario: Scenario) -> Instance:
     """Return the world of a scenario as the bound sees it."""
     truths = list(make_world(scenario).values())
     whole = np.array([[truth.whole_s(unit) for truth in truths] for unit in range(scenario.units)])
-    run_s, lasting_s = whole[:, :, 0], whole[:, :, 1]
+    even_s, slot_s, lasting_s = whole[:, :, 0], whole[:, :, 1], whole[:, :, 2]
     prices = np.array([truth.day.hourly_price for truth in truths])
     starts_s = np.stack([truth.first_starts_s(scenario.start_h) for truth in truths], axis=1)
     capacities = [capacity(truth, float(starts_s[:, index].min())) for index, truth in enumerate(truths)]
-    return Instance(run_s, starts_s + lasting_s, run_s / 3600 * prices, capacities)
+    flight_s = slot_s + np.stack([truth.least_wait_s for truth in truths], axis=1)
+    in_flight = np.array([truth.day.in_flight for truth in truths], float)
+    takes_s = np.stack([even_s, flight_s])
+    return Instance(takes_s, starts_s + lasting_s, slot_s / 3600 * prices, capacities, in_flight)
 
 
 def capacity(truth: Truth, first: float) -> Capacity:
@@ -81,12 +98,16 @@ def capacity(truth: Truth, first: float) -> Capacity:
     slots = np.minimum(slots, truth.day.in_flight)
     for since, until in broken:  # what starts then does not succeed
         slots[(edges >= since) & (edges < until)] = 0.0
-    longest = np.zeros(int(slots.max(initial=0.0))) if truth.day.preemptible else np.sort(truth.run_s)[::-1]
-    steps: dict[float, int] = defaultdict(int)
-    for level, over_s in zip(range(1, int(slots.max(initial=0.0)) + 1), longest, strict=False):
+    levels = range(1, int(slots.max(initial=0.0)) + 1)
+    longest = truth.day.staging_s + np.sort(truth.work_s)[::-1] / truth.slowest
+    fastest = np.sort(truth.nodes)[::-1]
+    steps: dict[float, float] = defaultdict(float)
+    for level, factor, over_s in zip(
+        levels, fastest, np.zeros(len(levels)) if truth.day.preemptible else longest, strict=False
+    ):
         for since, until in spans(edges, slots >= level, float(over_s)):
-            steps[max(first, since)] += 1
-            steps[max(first, until)] -= 1
+            steps[max(first, since)] += factor
+            steps[max(first, until)] -= factor
     times = np.array([first, *sorted(steps), 3600 * HORIZON_H])
     at_work = np.cumsum([0, *(steps[time] for time in sorted(steps))])
     return Capacity(times, np.concatenate([[0.0], np.cumsum(np.diff(times) * at_work)]))
@@ -106,23 +127,24 @@ def spans(edges: Floats, is_open: NDArray[np.bool_], over_s: float) -> list[tupl
 
 def least_cost(instance: Instance, seconds: float, prices: Floats) -> tuple[float, Floats]:
     """Return D for these prices, and by how much each site has too much to do, which is its slope."""
-    room = np.array([capacity.until(seconds) for capacity in instance.capacities])
-    priced = np.where(instance.end_s <= seconds, instance.cost + prices * instance.run_s, np.inf)
+    room_s = instance.room_s(seconds)
+    priced = instance.cost + (prices[:, None, :] * instance.takes_s).sum(axis=0)
+    priced[instance.end_s > seconds] = np.inf
     chosen = priced.argmin(axis=1)
-    least = priced[np.arange(len(chosen)), chosen]
-    used = np.bincount(chosen, instance.run_s[np.arange(len(chosen)), chosen], minlength=len(room))
-    return float(least.sum() - prices @ room), used - room
+    everyone = np.arange(len(chosen))
+    used_s = [np.bincount(chosen, of[everyone, chosen], minlength=room_s.shape[1]) for of in instance.takes_s]
+    return float(priced[everyone, chosen].sum() - (prices * room_s).sum()), np.array(used_s) - room_s
 
 
 def excluded(instance: Instance, seconds: float) -> bool:
     """Return whether some prices show that no policy is done by then."""
     if (instance.end_s.min(axis=1) > seconds).any():
         return True
-    free = Instance(instance.run_s, instance.end_s, np.zeros_like(instance.cost), instance.capacities)
-    prices = 1 / np.median(instance.run_s, axis=0)
+    free = replace(instance, cost=np.zeros_like(instance.cost))
+    prices = instance.first_prices / np.median(instance.takes_s, axis=1)
     for step in range(ASCENTS):
         value, slope = least_cost(free, seconds, prices)
-        if value > 1e-9 * len(instance.run_s):
+        if value > 1e-9 * len(instance.cost):
             return True
         prices = ascended(prices, slope, instance, seconds, 0.5 / (1 + step / 10))
     return False
@@ -130,8 +152,8 @@ def excluded(instance: Instance, seconds: float) -> bool:
 
 def ascended(prices: Floats, slope: Floats, instance: Instance, seconds: float, length: float) -> Floats:
     """Return prices that are higher where there is too much to do, by a factor."""
-    room = np.array([max(1.0, capacity.until(seconds)) for capacity in instance.capacities])
-    return np.asarray(prices * np.exp(length * np.clip(slope / room, -1, 1)))
+    room_s = np.maximum(1.0, instance.room_s(seconds))
+    return np.asarray(prices * np.exp(length * np.clip(slope / room_s, -1, 1)))
 
 
 def bound_s(instance: Instance) -> float:
@@ -156,8 +178,9 @@ def bound_with_money_s(instance: Instance, seconds_per_currency: float) -> float
 
 def dearest(instance: Instance, seconds: float) -> float:
     """Return the largest D that was found: money that a policy which is done by then has to pay at least."""
-    typical = float(np.median(instance.cost.max(axis=1) / instance.run_s.max(axis=1)))
-    prices, most = np.full(instance.run_s.shape[1], max(1e-12, typical)), 0.0
+    typical = float(np.median(instance.cost.max(axis=1) / instance.takes_s[0].max(axis=1)))
+    prices = instance.first_prices * max(1e-12, typical)
+    most = 0.0
     for step in range(ASCENTS):
         value, slope = least_cost(instance, seconds, prices)
         most = max(most, value)

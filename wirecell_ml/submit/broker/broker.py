@@ -20,7 +20,7 @@ LATELY_S = 3 * 3600.0  # for so long it is remembered how many units ran at once
 BOUND = 0.5  # part of the units that have not started which may wait in queues; the others wait for better knowledge
 SHRINK = 0.75  # part of the waits of late that a queue of ours is let shrink to: too short a one could run dry
 SOON = 10  # polls: a unit that starts later in its queue can be taken out later
-MARGIN = 0.25  # by this part later than the whole study a unit must end to be taken out of a queue
+MARGIN = 0.1  # by this part later than the whole study a unit must end to be taken out of a queue
 
 
 class Broker:

@@ -37,14 +37,15 @@ class Columns:
 
     @classmethod
     def of(cls, past: Sequence[Past], newest: int | None = None) -> "Columns":
-        """Return attempts as columns; of those that have ended the ``newest`` only."""
+        """Return attempts as columns; of those that have run and ended the ``newest`` only, and what ended later."""
         rows = [(one.submitted, one.started, one.ended, one.run_s, one.mine, MEANING.get(one.state, 0)) for one in past]
         table = np.array(rows, float).reshape(len(rows), 6)  # None becomes NaN
         table = table[np.argsort(table[:, 0], kind="stable")]
         table[:, 1:3][np.isnan(table[:, 1:3])] = np.inf
         ends, since = table[:, 2], -np.inf
-        if newest is not None and np.isfinite(ends).sum() >= newest:
-            since = float(np.sort(ends[np.isfinite(ends)])[-newest])
+        ran = ends[np.isfinite(ends) & np.isfinite(table[:, 1])]
+        if newest is not None and len(ran) >= newest:
+            since = float(np.sort(ran)[-newest])
             table = table[ends >= since]
         columns = table.T
         submitted, started, ended, run_s = columns[:4]

@@ -1,6 +1,7 @@
 """Health: how often attempts at a site fail, and the breaker that opens when they do nothing else."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +10,8 @@ from wirecell_ml.submit.broker.columns import FAULT, FRUITFUL, FRUITLESS, Column
 
 HALF_LIFE_S = 4 * 3600.0  # after so long a failure counts half
 PRIOR_FAILURES, PRIOR_ATTEMPTS = 0.2, 4.0
+USUAL_FAILURES, USUAL_ATTEMPTS = 1.0, 10.0  # what the breaker takes for usual where nothing is known
+SURVIVED = 5.0  # times as long as those that failed an attempt has to run to show that the site is well again
 FEWEST_FAULTS = 4  # in a row that open the breaker
 CHANCE = 1e-3  # as rare as this the row must be, if the site failed as often as before it
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 300.0, 1800.0
@@ -32,12 +35,13 @@ class Health:
 
 def read_health(past: Columns, now: float) -> Health:
     """Return the health of a site from its attempts that have ended."""
-    breaker = Breaker()
+    breaker = Breaker(past)
     telling = np.flatnonzero(past.has_ended & past.any_of(FRUITFUL | FAULT))
     order = telling[np.argsort(past.ended[telling], kind="stable")]
     if past.any_of(FAULT)[order].any():
         for index, is_fault in zip(order.tolist(), past.any_of(FAULT)[order].tolist(), strict=True):
-            breaker.hear(index, is_fault, float(past.left[index]), float(past.ended[index]))
+            breaker.hear(index, is_fault)
+        breaker.heed_trials(now)
     counted = past.has_ended & past.any_of(FRUITFUL | FRUITLESS)
     counted[sorted(breaker.troubled)] = False
     failing, wasted_s = failure_rate(past, counted, now)
@@ -58,36 +62,77 @@ def failure_rate(past: Columns, counted: Flags, now: float) -> tuple[float, floa
 class Breaker:
     """Opens at a row of faults that chance does not explain, and twice as long at each that follows.
 
-    Attempts that ran already when it opened neither open nor shut it. What happened in such a row says nothing of the
-    time after it: those attempts are ``troubled``.
+    A row is judged beside what began with it and still runs: where many begin at once, those that crash are heard of
+    first. A success shuts the breaker if it began with the row or later; a fault of what ran already when it opened
+    does not open it again. What happened in such a row says nothing of the time after it: it is ``troubled``.
     """
 
+    past: Columns
     row: list[int] = field(default_factory=list)  # faults since the last success
     trips: int = 0
     opened_at: float = -math.inf
-    failures: float = PRIOR_FAILURES  # before the row
-    attempts: float = PRIOR_ATTEMPTS
+    failures: float = USUAL_FAILURES  # before the row
+    attempts: float = USUAL_ATTEMPTS
     troubled: set[int] = field(default_factory=set)
 
-    def hear(self, index: int, is_fault: bool, begun: float, ended: float) -> None:
+    def hear(self, index: int, is_fault: bool) -> None:
         """Take account of one more attempt that has ended."""
-        if begun <= self.opened_at:
-            if is_fault:
-                self.troubled.add(index)
-            return
+        begun, ended = float(self.past.left[index]), float(self.past.ended[index])
+        self.heed_trials(ended)
         if not is_fault:
-            if not self.trips:
-                self.failures += len(self.row)
-                self.attempts += len(self.row)
             self.attempts += 1
-            self.row, self.trips, self.opened_at = [], 0, -math.inf
-            return
-        self.row.append(index)
-        improbable = (self.failures / self.attempts) ** len(self.row) < CHANCE
-        if len(self.row) >= FEWEST_FAULTS and improbable:
-            self.trips, self.opened_at = self.trips + 1, ended
-        if self.trips:
+            if not self.row or begun >= self.since(self.row):
+                self.shut()
+        elif begun <= self.opened_at:
+            self.troubled.add(index)
+        else:
+            self.row.append(index)
+            self.judge(ended)
+
+    def judge(self, now: float) -> None:
+        """Open if the row, or its end, is too much: ordinary faults before the trouble began must not hide it."""
+        sizes = [FEWEST_FAULTS << step for step in range(len(self.row).bit_length())]
+        rows = [self.row[-size:] for size in sizes if size < len(self.row)]
+        unlikely = [row for row in [*rows, self.row] if len(row) >= FEWEST_FAULTS and self.chance(row, now) < CHANCE]
+        if unlikely:
+            self.trips, self.opened_at = self.trips + 1, now
+            self.ordinary(len(self.row) - len(unlikely[0]))
+            self.row = unlikely[0]
             self.troubled.update(self.row)
+
+    def heed_trials(self, now: float) -> None:
+        """Shut where an attempt that began after it opened has run for longer than those of the row did."""
+        if not self.trips:
+            return
+        trial = (self.past.started > self.opened_at) & (self.past.started <= now)
+        lasted = np.minimum(self.past.ended, now)[trial] - self.past.started[trial]
+        if lasted.max(initial=0.0) > SURVIVED * float(np.median(self.past.lasted_s(now)[self.row])):
+            self.shut()
+
+    def shut(self) -> None:
+        """Begin anew."""
+        if not self.trips:
+            self.ordinary(len(self.row))
+        self.row, self.trips, self.opened_at = [], 0, -math.inf
+
+    def ordinary(self, faults: int) -> None:
+        """Count faults that did not open anything as what the site does."""
+        self.failures += faults
+        self.attempts += faults
+
+    def since(self, row: Sequence[int]) -> float:
+        """Return when the first attempt of a row began."""
+        return float(self.past.left[row].min())
+
+    def chance(self, row: Sequence[int], now: float) -> float:
+        """Return how probable such a row is at most (Chernoff), if the site fails as often as before it."""
+        begun = (self.past.started >= self.since(row)) & (self.past.started <= now)
+        number = len(row) + int((begun & (self.past.ended > now)).sum())
+        part, usual = len(row) / number, self.failures / self.attempts
+        if part <= usual:
+            return 1.0
+        others = (1 - part) * math.log((1 - part) / (1 - usual)) if part < 1 else 0.0
+        return math.exp(-number * (part * math.log(part / usual) + others))
 
     @property
     def closed_until(self) -> float:

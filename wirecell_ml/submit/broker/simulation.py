@@ -5,6 +5,7 @@ A try waits as long as the scheduler keeps it, then for a slot, then runs, and m
 """
 
 import heapq
+from bisect import insort
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -60,6 +61,7 @@ class Try:
     submitted: float
     started: float | None = None
     ended: float | None = None
+    node: int | None = None
     kind: str = ""  # how it ended
     past: Past = field(init=False)  # as the driver knows it
 
@@ -80,10 +82,21 @@ class Ground:
     slots: int = 0
     queue: list[tuple[float, int, Try]] = field(default_factory=list)  # that may start, the longest waiting first
     running: dict[Try, None] = field(default_factory=dict)  # in the order of their starts
+    free: list[int] = field(default_factory=list)  # nodes with nothing on them
     known: dict[Try, None] = field(default_factory=dict)  # open, as the driver knows them
     at_work: int = 0  # of these, started
     met: Counter[int] = field(default_factory=Counter)  # unit → tries here that ended by chance
     ended: deque[Past] = field(default_factory=lambda: deque(maxlen=NEWEST))
+    withdrawn: deque[Past] = field(default_factory=lambda: deque(maxlen=NEWEST))
+
+    def __post_init__(self) -> None:
+        self.free = list(range(len(self.truth.nodes)))
+
+    def leave(self, one: Try) -> None:
+        """Free the node of a try."""
+        del self.running[one]
+        assert one.node is not None
+        heapq.heappush(self.free, one.node)
 
     def trouble(self, now: float) -> str:
         """Return the kind of outage at a moment, "" for none."""
@@ -112,7 +125,7 @@ class Simulation:
         self.events: list[tuple[float, int, Callable[[float], None]]] = []
         self.order = count()
         self.news: list[Try] = []  # that started or ended, and the driver does not know yet
-        self.ready = deque(range(scenario.units))
+        self.ready = list(range(scenario.units))  # units that are at no site, in their order
         self.made: dict[int, list[Try]] = {unit: [] for unit in range(scenario.units)}
         self.done = 0
         self.last_s = 0.0
@@ -163,10 +176,10 @@ class Simulation:
             one = heapq.heappop(ground.queue)[2]
             if one.ended is not None:
                 continue  # it was taken back
-            one.started = now
+            one.started, one.node = now, heapq.heappop(ground.free)
             ground.running[one] = None
             self.news.append(one)
-            kind, seconds = ground.truth.end(one.unit, ground.met[one.unit])
+            kind, seconds = ground.truth.end(one.unit, ground.met[one.unit], one.node)
             if ground.trouble(now) == "broken":
                 kind, seconds = BROKEN, CRASH_S
             self.at(now + seconds, lambda time, one=one, kind=kind: self.meet(one, kind, time))  # type: ignore[misc]
@@ -181,7 +194,7 @@ class Simulation:
         """End a try; a lost one is known to be lost after its lease."""
         one.ended, one.kind = now, kind
         ground = self.grounds[one.site]
-        ground.running.pop(one, None)
+        ground.leave(one)
         if kind == "lost":
             self.at(now + ground.truth.day.lease_s, lambda _: self.news.append(one))
         else:
@@ -214,6 +227,7 @@ class Simulation:
         """Yield what the driver knows of all tries that matter."""
         for ground in self.grounds.values():
             yield from ground.ended
+            yield from ground.withdrawn
             yield from (one.past for one in ground.known)
 
     def send(self, now: float) -> None:
@@ -226,7 +240,7 @@ class Simulation:
         for unit, site in taken.items():
             self.submit(unit, site, now)
         if taken:
-            self.ready = deque(unit for unit in self.ready if unit not in taken)
+            self.ready = [unit for unit in self.ready if unit not in taken]
 
     def hear(self, one: Try, now: float) -> None:
         """Learn that a try has started, or how it ended."""
@@ -248,7 +262,7 @@ class Simulation:
             self.done += 1
             self.last_s = max(self.last_s, one.ended)
         else:
-            self.ready.appendleft(one.unit)
+            insort(self.ready, one.unit)
 
     def places(self, now: float) -> dict[str, Place]:
         """Return the sites as the driver sees them."""
@@ -301,17 +315,17 @@ class Simulation:
         self.at(now + ground.truth.wait_s(unit, sent, self.hour(now)), lambda time: self.enter(one, time))
 
     def take_back(self, token: str, now: float) -> None:
-        """Take a try out of its queue; one that has just started is stopped: its successor is fenced from it."""
+        """Take a try out of its queue, if it has not just started."""
         unit, _, number = token.partition("-")
         one = self.made[int(unit)][int(number) - 1]
         ground = self.grounds[one.site]
+        if one.started is not None:
+            return
         ground.known.pop(one)
-        ground.running.pop(one, None)
         one.ended, one.kind = now, "withdrawn"
         one.past = replace(one.past, ended=now, state=A.CANCELLED)
-        ground.ended.append(one.past)
-        self.ready.appendleft(one.unit)
-        self.start(ground, now)
+        ground.withdrawn.append(one.past)
+        insort(self.ready, one.unit)
 
 
 def typical_wait_s(day: SiteDay, hour: float) -> float:

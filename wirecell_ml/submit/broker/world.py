@@ -20,7 +20,8 @@ class Truth:
     """What will happen at one site, whoever sends units there."""
 
     day: SiteDay
-    run_s: Floats  # (unit,), staging included, where nothing goes wrong
+    work_s: Floats  # (unit,), on a node of factor 1, staging not included
+    nodes: Floats  # (node,): factor of its speed; as many as there are slots at most
     wait_factor: Floats  # (unit, try): wait over its median, or the wait itself where it is recorded
     fate: Floats  # (unit, try): uniform; below ``crashes`` it crashes, below that and ``losses`` it is lost
     point: Floats  # (unit, try): part of its run time after which it does
@@ -33,10 +34,30 @@ class Truth:
         factor = float(self.wait_factor[unit, sent % TRIES])
         return factor if self.day.waits_s else factor * hourly(self.day.wait_s, hour)
 
+    def run_s(self, unit: int, node: int) -> float:
+        """Return how long a unit runs on a node where nothing goes wrong, staging included."""
+        return self.day.staging_s + float(self.work_s[unit] / self.nodes[node])
+
     @cached_property
     def typical_run_s(self) -> float:
         """Seconds that a unit runs, on average."""
-        return float(self.run_s.mean())
+        return float(self.day.staging_s + self.work_s.mean() * (1 / self.nodes).mean())
+
+    @cached_property
+    def fastest(self) -> float:
+        """Factor of the fastest node."""
+        return float(self.nodes.max())
+
+    @cached_property
+    def slowest(self) -> float:
+        """Factor of the slowest node."""
+        return float(self.nodes.min())
+
+    @property
+    def least_wait_s(self) -> Floats:
+        """Seconds that the scheduler keeps each unit at least, whenever and however often it is sent."""
+        factor = self.wait_factor.min(axis=1)
+        return np.asarray(factor if self.day.waits_s else factor * min(self.day.wait_s.values()), float)
 
     def first_starts_s(self, start_h: float) -> Floats:
         """Return when each unit can start here, of a study that begins at this hour, however often it is sent."""
@@ -47,31 +68,40 @@ class Truth:
         starts = [time + factor * hourly(self.day.wait_s, start_h + time / 3600) for time in steps]
         return np.asarray(np.min(starts, axis=0), float)
 
-    def end(self, unit: int, met: int) -> tuple[str, float]:
-        """Return how a try ends and after how many seconds, where the unit has ``met`` so many fates here before."""
-        run_s = float(self.run_s[unit])
-        ends = [("succeeded", run_s)]
-        if met >= TRIES - 1:
-            return ends[0]
-        if self.day.preemptions_per_h:
-            ends.append(("preempted", float(self.notice_s[unit, met])))
-        fate, point = float(self.fate[unit, met]), float(self.point[unit, met]) * run_s
-        if fate < self.day.crashes:
-            ends.append(("crashed", point))
-        elif fate < self.day.crashes + self.day.losses:
-            ends.append(("lost", point))
-        return min(ends, key=lambda end: end[1])
+    def end(self, unit: int, met: int, node: int) -> tuple[str, float]:
+        """Return how a try on a node ends and after how many seconds, if the unit has ``met`` so many fates here."""
+        run_s = self.run_s(unit, node)
+        kind, part, notice_s = self.fate_of(unit, met)
+        if min(part * run_s, notice_s) == notice_s:
+            return "preempted", notice_s
+        return kind, part * run_s
 
-    def whole_s(self, unit: int) -> tuple[float, float]:
-        """Return the slot-seconds that a unit takes here until it succeeds, and the seconds from its first start on."""
-        taken_s = lease_s = 0.0
+    def fate_of(self, unit: int, met: int) -> tuple[str, float, float]:
+        """Return how a try ends, after which part of its run, and the seconds to a pre-emption if that comes first."""
+        if met >= TRIES - 1:
+            return "succeeded", 1.0, math.inf
+        notice_s = float(self.notice_s[unit, met]) if self.day.preemptions_per_h else math.inf
+        fate = float(self.fate[unit, met])
+        if fate < self.day.crashes + self.day.losses:
+            return "crashed" if fate < self.day.crashes else "lost", float(self.point[unit, met]), notice_s
+        return "succeeded", 1.0, notice_s
+
+    def whole_s(self, unit: int) -> tuple[float, float, float]:
+        """Return what a unit takes here at least until it succeeds, on whatever nodes.
+
+        That is seconds on a node of factor 1 that do the same, seconds in slots, and seconds from its first start on.
+        """
+        even_s = self.day.staging_s * self.slowest + float(self.work_s[unit])
+        run_s = self.day.staging_s + float(self.work_s[unit]) / self.fastest
+        taken_s = slot_s = lease_s = 0.0
         for met in range(TRIES):
-            kind, seconds = self.end(unit, met)
-            taken_s += seconds
-            if kind == "succeeded":
+            kind, part, notice_s = self.fate_of(unit, met)
+            if kind == "succeeded" and run_s <= notice_s:
                 break
-            lease_s += self.day.lease_s if kind == "lost" else 0.0
-        return taken_s, taken_s + lease_s
+            taken_s += min(part * even_s, notice_s * self.slowest)
+            slot_s += min(part * run_s, notice_s)
+            lease_s += self.day.lease_s if kind == "lost" and part * run_s <= notice_s else 0.0
+        return taken_s + even_s, slot_s + run_s, slot_s + run_s + lease_s
 
 
 def make_world(scenario: Scenario) -> dict[str, Truth]:
@@ -90,15 +120,17 @@ def make_truth(site: SiteDay, scenario: Scenario, work: Floats, random: np.rando
     factor = np.exp(site.wait_spread * random.standard_normal(shape))
     if site.waits_s:
         factor = random.choice(site.waits_s, shape)
+    changes = slot_changes(site, scenario.start_h, random)
     polls = math.ceil(3600 * HORIZON_H / scenario.poll_s) if site.outlook_error is not None else 0
     return Truth(
         day=site,
-        run_s=site.staging_s + work / site.speed * np.exp(site.spread * random.standard_normal(scenario.units)),
+        work_s=work / site.speed,
+        nodes=np.exp(site.spread * random.standard_normal(max(1, max(slots for _, slots in changes)))),
         wait_factor=factor,
         fate=random.random(shape),
         point=random.random(shape),
         notice_s=3600 / max(1e-9, site.preemptions_per_h) * random.standard_exponential(shape),
-        changes=slot_changes(site, scenario.start_h, random),
+        changes=changes,
         forecast_error=np.exp((site.outlook_error or 0) * random.standard_normal(min(polls, 100_000))),
     )
 
