@@ -133,6 +133,14 @@ def test_a_dry_run_shows_exactly_what_is_sent(hpo: Entry, tmp_path: Path, monkey
     assert settings.items() <= environ.items()
 
 
+def test_a_dry_run_shows_the_command_that_reads_the_mailbox(hpo: Entry, tmp_path: Path) -> None:
+    far = ("site=local_store", f"site.mailbox=file://{tmp_path}/store")
+    shown = hpo("study=dummies", *DUMMIES, *far, "dry_run=true")
+    assert (shown.status, shown.error) == (0, "")
+    assert f"wirecell_ml.submit.carrier file://{tmp_path}/store/dummies-" in shown.output
+    assert not list(tmp_path.iterdir())
+
+
 def start(*words: str) -> str:
     """Run a command as a user does, in this process's folder, and return what it says."""
     done = subprocess.run(command(*words), capture_output=True, text=True, check=True)
