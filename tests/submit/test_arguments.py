@@ -4,6 +4,7 @@ import pytest
 
 from wirecell_ml.errors import ConfigError
 from wirecell_ml.submit.arguments import Arguments, first_name, parse
+from wirecell_ml.submit.running import perform
 
 VERBS, OWN = ("start", "status"), ("study", "site", "trials")
 
@@ -57,3 +58,10 @@ def test_what_is_none_of_these_is_refused(words: list[str], line: str) -> None:
 @pytest.mark.parametrize("word", ["site=a", "site.kind=slurm", "+site.x=1", "~site", "site@here=a", "site/sub=a"])
 def test_the_first_name_of_an_override(word: str) -> None:
     assert first_name(word) == "site"
+
+
+def test_a_command_that_does_something_is_not_done_where_settings_were_to_be_shown() -> None:
+    done: list[Arguments] = []
+    with pytest.raises(ConfigError, match="'check' has none"):
+        perform(["check", "--cfg", "job", "site=local"], {"start": done.append, "check": done.append}, ["site"])
+    assert done == []

@@ -44,6 +44,10 @@ def perform(words: Sequence[str], actions: Mapping[str, Callable[[Arguments], No
     Raises RunError where the ledger does not answer.
     """
     arguments = parse(words, list(actions), "start", own)
+    if arguments.show and arguments.verb != "start":
+        raise ConfigError(
+            f"--cfg shows the settings of a new study, and '{arguments.verb}' has none. Leave one of them out"
+        )
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         actions[arguments.verb](arguments)
