@@ -1,5 +1,8 @@
 """The command line of sweeps: a verb, settings of ours, settings of the training."""
 
+import subprocess
+import sys
+
 import pytest
 
 from wirecell_ml.errors import ConfigError
@@ -65,3 +68,10 @@ def test_a_command_that_does_something_is_not_done_where_settings_were_to_be_sho
     with pytest.raises(ConfigError, match="'check' has none"):
         perform(["check", "--cfg", "job", "site=local"], {"start": done.append, "check": done.append}, ["site"])
     assert done == []
+
+
+def test_what_libraries_say_of_their_own_accord_is_not_shown() -> None:
+    words = "import logging; from wirecell_ml.submit.running import perform; perform([], {'start': print}, []); "
+    said = "logging.getLogger('botocore').info('found'); logging.getLogger('wirecell_ml.submit').info('sent')"
+    done = subprocess.run([sys.executable, "-c", words + said], capture_output=True, text=True, check=True)
+    assert done.stderr == "INFO wirecell_ml.submit: sent\n"

@@ -48,7 +48,8 @@ def perform(words: Sequence[str], actions: Mapping[str, Callable[[Arguments], No
         raise ConfigError(
             f"--cfg shows the settings of a new study, and '{arguments.verb}' has none. Leave one of them out"
         )
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("wirecell_ml").setLevel(logging.INFO)  # libraries say where they find logins, at each call
     try:
         actions[arguments.verb](arguments)
     except LedgerUnavailable as error:
