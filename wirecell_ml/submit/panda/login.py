@@ -52,9 +52,7 @@ def valid_token(site: Site) -> str:
     if token and seconds_left(token) > RENEW_S:
         return token
     with locked(folder):
-        how = (
-            f"python -m wirecell_ml.submit login site={site.name}, and --config-dir if the site is in a folder of yours"
-        )
+        how = f"python -m wirecell_ml.submit login site={site.name}, with --config-dir where its file is yours"
         return renewed(asked, read_login(folder), how)
 
 
