@@ -162,6 +162,7 @@ def test_a_detached_driver_leaves_the_terminal_and_finishes(tmp_path: Path) -> N
 def test_the_driver_can_be_a_job_at_the_site(tmp_path: Path) -> None:
     said = start("study=dummies", "trials=3", *DUMMIES, "driver=job")
     assert "the driver is job dummies-driver at local" in said
+    assert f"hpo status study=dummies folder={tmp_path / 'sweeps'}" in said
     study = open_study("dummies", tmp_path / "sweeps")
     wait_for((study.folder / "report" / "best.yaml").exists)
     check_exactly_once(study, 3)
