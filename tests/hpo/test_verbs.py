@@ -133,6 +133,14 @@ def test_a_dry_run_shows_exactly_what_is_sent(hpo: Entry, tmp_path: Path, monkey
     assert settings.items() <= environ.items()
 
 
+def test_a_dry_run_shows_the_command_that_reads_the_mailbox(hpo: Entry, tmp_path: Path) -> None:
+    far = ("site=local_store", f"site.mailbox=file://{tmp_path}/store")
+    shown = hpo("study=dummies", *DUMMIES, *far, "dry_run=true")
+    assert (shown.status, shown.error) == (0, "")
+    assert f"wirecell_ml.submit.carrier file://{tmp_path}/store/dummies-" in shown.output
+    assert not list(tmp_path.iterdir())
+
+
 def start(*words: str) -> str:
     """Run a command as a user does, in this process's folder, and return what it says."""
     done = subprocess.run(command(*words), capture_output=True, text=True, check=True)
@@ -154,6 +162,7 @@ def test_a_detached_driver_leaves_the_terminal_and_finishes(tmp_path: Path) -> N
 def test_the_driver_can_be_a_job_at_the_site(tmp_path: Path) -> None:
     said = start("study=dummies", "trials=3", *DUMMIES, "driver=job")
     assert "the driver is job dummies-driver at local" in said
+    assert f"hpo status study=dummies folder={tmp_path / 'sweeps'}" in said
     study = open_study("dummies", tmp_path / "sweeps")
     wait_for((study.folder / "report" / "best.yaml").exists)
     check_exactly_once(study, 3)

@@ -1,9 +1,13 @@
 """The command line of sweeps: a verb, settings of ours, settings of the training."""
 
+import subprocess
+import sys
+
 import pytest
 
 from wirecell_ml.errors import ConfigError
 from wirecell_ml.submit.arguments import Arguments, first_name, parse
+from wirecell_ml.submit.running import perform
 
 VERBS, OWN = ("start", "status"), ("study", "site", "trials")
 
@@ -57,3 +61,17 @@ def test_what_is_none_of_these_is_refused(words: list[str], line: str) -> None:
 @pytest.mark.parametrize("word", ["site=a", "site.kind=slurm", "+site.x=1", "~site", "site@here=a", "site/sub=a"])
 def test_the_first_name_of_an_override(word: str) -> None:
     assert first_name(word) == "site"
+
+
+def test_a_command_that_does_something_is_not_done_where_settings_were_to_be_shown() -> None:
+    done: list[Arguments] = []
+    with pytest.raises(ConfigError, match="'check' has none"):
+        perform(["check", "--cfg", "job", "site=local"], {"start": done.append, "check": done.append}, ["site"])
+    assert done == []
+
+
+def test_what_libraries_say_of_their_own_accord_is_not_shown() -> None:
+    words = "import logging; from wirecell_ml.submit.running import perform; perform([], {'start': print}, []); "
+    said = "logging.getLogger('botocore').info('found'); logging.getLogger('wirecell_ml.submit').info('sent')"
+    done = subprocess.run([sys.executable, "-c", words + said], capture_output=True, text=True, check=True)
+    assert done.stderr == "INFO wirecell_ml.submit: sent\n"

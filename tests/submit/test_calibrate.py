@@ -154,8 +154,13 @@ def test_a_profile_is_of_a_model_and_not_of_the_place_of_its_files() -> None:
 
 def test_a_profile_is_shown_with_its_laws_and_warnings(capsys: pytest.CaptureFixture[str]) -> None:
     steps = tuple(Step(2 * number, 8, number, 0.1, "bf16", 3.0) for number in (1, 2, 4))
-    show(Profile("far", "0a1b", 4.0, 0.5, steps, None, Scaling(20, 0.1, 0.01), {"cpu": "a chip", "load": 7.5}))
+    show(
+        Profile(
+            "far", "0a1b", 4.0, 0.5, steps, None, Scaling(20, 0.1, 0.01), {"cpu": "a chip", "torch": "2.1", "load": 7.5}
+        )
+    )
     shown = capsys.readouterr().out
     assert "GPUs: 20 samples/s with one, contention 0.100, coherency 0.0100, and most is done with 9" in shown
     assert "the network could take 40.0 times what one reader gives: raise data.num_workers" in shown
     assert "others used the machine: 7.5 processes" in shown
+    assert "machine: a chip, torch 2.1\n" in shown

@@ -15,6 +15,7 @@ from wirecell_ml.hpo.trials import read_trials
 from wirecell_ml.paths import PACKAGE
 from wirecell_ml.submit.backend import Expired
 from wirecell_ml.submit.idds import Service
+from wirecell_ml.submit.job import Batch, Resources
 from wirecell_ml.submit.letters import Distrusted, write_letter
 from wirecell_ml.submit.mailbox import UnitBox
 from wirecell_ml.submit.messages import (
@@ -83,6 +84,14 @@ def letter(elsewhere: Elsewhere, token: str, number: int, epochs: int, run: int 
 def result_of(token: str, dice: float) -> dict[str, Any]:
     times = {"seconds": 1.0, "core_seconds": 1.0, "ended": 1.0}
     return {"end": "done", "metrics": {"val/dice": dice}, "attempt": 1, "token": token} | times
+
+
+def test_a_preview_is_what_is_submitted_but_for_the_digest_of_its_parcel(elsewhere: Elsewhere) -> None:
+    packed = elsewhere.pack()
+    batch = Batch.of("far-study", [["true"]], Resources(), elsewhere.study / "jobs")
+    [shown] = elsewhere.post.preview(batch).jobs
+    assert shown.command[:-2] == packed[:-2]
+    assert shown.command[-2] == f"{packed[-2].rpartition('/')[0]}/SHA256.tar.gz"
 
 
 def test_a_unit_runs_where_it_shares_nothing_with_the_driver(elsewhere: Elsewhere) -> None:

@@ -56,6 +56,14 @@ def archive_of(names: list[str]) -> bytes:
     return written.getvalue()
 
 
+def test_a_preview_is_what_is_submitted_and_writes_nothing(address: Address, mail: Path) -> None:
+    post = Spool(Site(name="pool", kind="htcondor", mailbox="transfer"))
+    batch = Batch.of("roinet", [["true"]], Resources(), mail.parent)
+    shown = post.preview(batch)
+    assert not mail.exists()
+    assert post.pack(batch, [address]) == shown
+
+
 def test_a_job_opens_its_parcel_and_finds_the_word_of_the_driver(address: Address, mail: Path) -> None:
     batch = packed(Spool(Site(name="pool", kind="htcondor", mailbox="transfer")), address)
     (job,) = batch.jobs

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -64,6 +65,19 @@ def sent(folder: Path, mailbox: str) -> tuple[Store, Address, StoreCourier]:
     batch = Batch.of("study", [["python", "-m", "unit"]], Resources(), folder / "study" / "jobs")
     [job] = store.pack(batch, [address]).jobs
     return store, address, StoreCourier(job.command[-2], Entry(SENDER, (), "000007", 1, None))
+
+
+def test_a_preview_is_what_is_submitted_and_brings_nothing(mailbox: str, tmp_path: Path) -> None:
+    store, address, _ = sent(tmp_path / "first", mailbox)
+    batch = Batch.of("study", [["python", "-m", "unit"]], Resources(), tmp_path / "other" / "jobs")
+    before = store.objects.find("other")
+    [shown] = store.preview(batch).jobs
+    assert (store.objects.find("other"), (tmp_path / "other").exists()) == (before, False)
+    batch.folder.mkdir(parents=True)
+    [job] = store.pack(batch, [address]).jobs
+    assert shown.command[:-2] + shown.command[-1:] == job.command[:-2] + job.command[-1:]
+    drawn = re.compile(r"other-[0-9a-f]{16}")
+    assert drawn.sub("other", shown.command[-2]) == drawn.sub("other", job.command[-2])
 
 
 # Objects

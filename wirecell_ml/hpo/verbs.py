@@ -24,10 +24,9 @@ from wirecell_ml.hpo.trial import Trial
 from wirecell_ml.hpo.trials import read_trials
 from wirecell_ml.submit import running
 from wirecell_ml.submit.arguments import Arguments
-from wirecell_ml.submit.backend import make_backend
 from wirecell_ml.submit.job import Batch
 from wirecell_ml.submit.ledger import Event
-from wirecell_ml.submit.ordering import check_words, code_folder, lengthen
+from wirecell_ml.submit.ordering import check_words, code_folder, lengthen, rendered
 from wirecell_ml.submit.status import picture
 from wirecell_ml.submit.study import Study, open_study
 
@@ -80,7 +79,7 @@ def show_dry_run(drafted: ordering.Draft) -> None:
         commands = [work.command(order.box(number), 1, site) for number, _ in proposals]
         batch = Batch.of(study.name, commands, site.resources, order.folder / "jobs")
         print_out(f"# sent to {name}, for the first {len(proposals)} of {study.held.trials} trials\n")
-        print_out(make_backend(site).render(batch))
+        print_out(rendered(site, batch))
 
 
 def resume(arguments: Arguments) -> None:

@@ -8,7 +8,7 @@
   python -m wirecell_ml.submit login site=panda           log in where a site asks for it, in a browser
 
   python -m wirecell_ml.submit calibrate site=slurm_local experiment=roinet_pdsp     how fast a training is there
-  python -m wirecell_ml.submit simulate                   how fast and at what price ten days of sites would have gone
+  python -m wirecell_ml.submit simulate                   how fast and at what price invented days would have gone
   python -m wirecell_ml.submit record study=NAME output=day.yaml     a study that was, as such a day
 
 `python -m wirecell_ml.hpo status`, `stop` and `why` work on such a job. A setting that is not in configs/submit.yaml

@@ -70,6 +70,14 @@ class Messages:
         parcel = pack(batch, addresses)
         name = f"{digest(parcel)}.tar.gz"
         self.service.ask("POST", ["cacher", name], parcel)
+        return self.fetching(batch, name)
+
+    def preview(self, batch: Batch) -> Batch:
+        """Return the batch as it would be submitted; its parcel has no digest for a name yet."""
+        return self.fetching(batch, "SHA256.tar.gz")
+
+    def fetching(self, batch: Batch, name: str) -> Batch:
+        """Return a batch with commands that fetch their parcel."""
         start = (self.python, "-P", "-m", carrier.__name__, f"{self.address}{CACHER}{name}")
         return replace(batch, jobs=tuple(Job(job.token, (*start, job.token)) for job in batch.jobs))
 

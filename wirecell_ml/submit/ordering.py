@@ -19,6 +19,7 @@ from wirecell_ml.errors import ConfigError, RunError, SubmitError, suggest
 from wirecell_ml.schema import checked
 from wirecell_ml.submit.arguments import Arguments
 from wirecell_ml.submit.backend import Refused, Unavailable, make_backend
+from wirecell_ml.submit.job import Batch
 from wirecell_ml.submit.payload import code_files, digest, modules_of, snapshot
 from wirecell_ml.submit.post import make_post
 from wirecell_ml.submit.site import Site, check_site
@@ -131,6 +132,11 @@ def check_places(sites: Sequence[Site]) -> None:
             reason = error
     if len(silent) == len(sites):
         raise SubmitError(f"{'; '.join(silent.values())}, nothing was queued: {reason}") from reason
+
+
+def rendered(site: Site, batch: Batch) -> str:
+    """Return what a site would be given for a batch; nothing is sent or written."""
+    return make_backend(site).render(make_post(site).preview(batch))
 
 
 def rehearse(flats: Sequence[Container], objectives: Sequence[str], program: str) -> None:

@@ -50,6 +50,10 @@ class Post(Protocol):
         """Make all that the jobs of a batch need reachable for them; return the batch as it is to be submitted."""
         ...
 
+    def preview(self, batch: Batch) -> Batch:
+        """Return the batch as ``pack`` would return it, but for what is drawn or known only then; carry nothing."""
+        ...
+
     def collect(self, addresses: Mapping[str, Address]) -> None:
         """Bring into the boxes here what the attempts with these tokens have written since the last time."""
         ...
@@ -66,6 +70,10 @@ class Shared:
         """Do nothing: the study has its folder already."""
 
     def pack(self, batch: Batch, addresses: Sequence[Address]) -> Batch:  # noqa: ARG002
+        """Return the batch as it is."""
+        return batch
+
+    def preview(self, batch: Batch) -> Batch:
         """Return the batch as it is."""
         return batch
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from wirecell_ml.submit.broker.speeds import Profile, Scaling
 from wirecell_ml.submit.scaling import FEWEST, best_workers
 
+MACHINE = {"cpu": "", "gpu": "", "torch": "torch "}  # facts that are shown → the word before each
 BAR = 24  # characters of the fastest
 LOADED = 1.0  # processes that ran on the machine when the calibration began
 NUMBERS = ("batch", "threads", "GPUs", "precision", "step, ms", "samples/s", "memory, GB")
@@ -38,7 +39,8 @@ def table(profile: Profile) -> Table:
 
 def sentences(profile: Profile) -> list[str]:
     """Return what the table does not say."""
-    machine = ", ".join(str(value) for name, value in (profile.facts or {}).items() if name in ("cpu", "gpu", "torch"))
+    facts = profile.facts or {}
+    machine = ", ".join(f"{word}{facts[name]}" for name, word in MACHINE.items() if name in facts)
     return [
         f"machine: {machine}",
         f"start: {profile.startup_s:.1f} s; to read and prepare a sample: {1000 * profile.data_s:.2f} ms in one thread",

@@ -44,7 +44,12 @@ def perform(words: Sequence[str], actions: Mapping[str, Callable[[Arguments], No
     Raises RunError where the ledger does not answer.
     """
     arguments = parse(words, list(actions), "start", own)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    if arguments.show and arguments.verb != "start":
+        raise ConfigError(
+            f"--cfg shows the settings of a new study, and '{arguments.verb}' has none. Leave one of them out"
+        )
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("wirecell_ml").setLevel(logging.INFO)  # libraries say where they find logins, at each call
     try:
         actions[arguments.verb](arguments)
     except LedgerUnavailable as error:
@@ -235,11 +240,15 @@ def run_detached(study: Study, command: list[str]) -> None:
             command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
         )
     Console().print(
-        f"driven in the background by process {process.pid}, whose words are in {log}\n"
-        f"look on with: python -m wirecell_ml.hpo status study={study.name} folder={study.folder.parent}",
+        f"driven in the background by process {process.pid}, whose words are in {log}\n{how_to_look_on(study)}",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def how_to_look_on(study: Study) -> str:
+    """Return the line with the command that shows how a study stands."""
+    return f"look on with: python -m wirecell_ml.hpo status study={study.name} folder={study.folder.parent}"
 
 
 def run_as_job(study: Study, words: list[str]) -> None:
@@ -260,4 +269,5 @@ def run_as_job(study: Study, words: list[str]) -> None:
         make_backend(site).submit(batch)
     except (Refused, Unavailable) as error:
         raise SubmitError(f"site {site.name} does not take the driver: {error}") from error
-    Console().print(f"the driver is job {name} at {site.name}", highlight=False)
+    said = f"the driver is job {name} at {site.name}\n{how_to_look_on(study)}"
+    Console().print(said, highlight=False, soft_wrap=True)

@@ -13,7 +13,6 @@ from wirecell_ml.composing import Bases, as_yaml
 from wirecell_ml.errors import ConfigError
 from wirecell_ml.submit import running
 from wirecell_ml.submit.arguments import Arguments
-from wirecell_ml.submit.backend import make_backend
 from wirecell_ml.submit.check import check
 from wirecell_ml.submit.job import Batch
 from wirecell_ml.submit.listed import Listed
@@ -25,6 +24,7 @@ from wirecell_ml.submit.ordering import (
     compose_sites,
     read_sites,
     rehearse,
+    rendered,
     training_work,
     write_study,
 )
@@ -107,7 +107,7 @@ def show_dry_run(study: Study, bases: Bases) -> None:
     sys.stdout.write(f"# units/000000/config.yaml\n{as_yaml(work.config({}, 0))}\n")
     for name, site in order.sites.items():
         batch = Batch.of(study.name, [work.command(order.box(0), 1, site)], site.resources, order.folder / "jobs")
-        sys.stdout.write(f"# sent to {name}\n{make_backend(site).render(batch)}")
+        sys.stdout.write(f"# sent to {name}\n{rendered(site, batch)}")
 
 
 def drive(study: Study, how: str, takeover: bool) -> None:

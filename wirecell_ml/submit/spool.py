@@ -62,12 +62,15 @@ class Spool:
     def pack(self, batch: Batch, addresses: Sequence[Address]) -> Batch:
         """Put the parcel where condor_submit finds it; return the batch whose jobs open it."""
         (batch.folder / MAIL).mkdir(parents=True, exist_ok=True)
-        parcel = parcel_of(batch)
-        parcel.write_bytes(pack(batch, addresses))
+        parcel_of(batch).write_bytes(pack(batch, addresses))
         for job, address in zip(batch.jobs, addresses, strict=True):
             self.tell(job.token, address)
+        return self.preview(batch)
+
+    def preview(self, batch: Batch) -> Batch:
+        """Return the batch whose jobs open the parcel."""
         start = ("env", "PYTHONPATH=code", self.site.python or "python3", "-P", "-m", "wirecell_ml.submit.carrier")
-        carrier = (*start, f"--courier=transfer={MAIL}", parcel.name)
+        carrier = (*start, f"--courier=transfer={MAIL}", parcel_of(batch).name)
         return replace(batch, jobs=tuple(replace(job, command=(*carrier, job.token)) for job in batch.jobs))
 
     def collect(self, addresses: Mapping[str, Address]) -> None:

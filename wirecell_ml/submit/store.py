@@ -78,6 +78,14 @@ class Store:
             marks = {mark_name(study, one): mark_of(one) for one in addresses if one.attempt > 1}
             parcel = f"{study}/jobs/{batch.name}.tar.gz"
             self.objects.write(marks | {parcel: pack(batch, addresses, with_code=False, code=code)})
+        return self.fetching(batch, parcel)
+
+    def preview(self, batch: Batch) -> Batch:
+        """Return the batch as it would be submitted; the name of a study in the store is drawn when it is."""
+        return self.fetching(batch, f"{new_name(batch.folder.parent)}/jobs/{batch.name}.tar.gz")
+
+    def fetching(self, batch: Batch, parcel: str) -> Batch:
+        """Return a batch with commands that fetch their parcel."""
         start = (self.site.python or sys.executable, "-P", "-m", carrier.__name__, f"{self.address}/{parcel}")
         return replace(batch, jobs=tuple(Job(job.token, (*start, job.token)) for job in batch.jobs))
 
@@ -167,8 +175,7 @@ class Store:
         path = folder / IDENTITY
         with suppress(FileNotFoundError):
             return path.read_text()
-        name = re.sub(r"[^a-zA-Z0-9-]+", "-", folder.name).strip("-")
-        mailbox.replace(path, f"{name}-{secrets.token_hex(8)}")
+        mailbox.replace(path, new_name(folder))
         return path.read_text()
 
     @contextmanager
@@ -194,6 +201,12 @@ def address_of(name: str) -> tuple[str, int]:
     match = LETTER.fullmatch(name)
     assert match
     return match[2], int(match[3])
+
+
+def new_name(folder: Path) -> str:
+    """Return a name for the folder of a study in a store that no other study has."""
+    name = re.sub(r"[^a-zA-Z0-9-]+", "-", folder.name).strip("-")
+    return f"{name}-{secrets.token_hex(8)}"
 
 
 def mark_name(study: str, address: Address) -> str:

@@ -52,7 +52,8 @@ def valid_token(site: Site) -> str:
     if token and seconds_left(token) > RENEW_S:
         return token
     with locked(folder):
-        return renewed(asked, read_login(folder), f"python -m wirecell_ml.submit login site={site.name}")
+        how = f"python -m wirecell_ml.submit login site={site.name}, with --config-dir where its file is yours"
+        return renewed(asked, read_login(folder), how)
 
 
 def renewed(asked: PandaSettings, held: dict[str, str], how: str) -> str:
