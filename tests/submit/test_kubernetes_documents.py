@@ -10,9 +10,10 @@ import yaml
 from tests.backend_contract import SMALL
 from tests.records import RECORDS, check_record, read_site
 from wirecell_ml.errors import ConfigError, SubmitError
-from wirecell_ml.submit.backend import make_backend
+from wirecell_ml.submit.backend import Unavailable, make_backend
 from wirecell_ml.submit.job import Batch, Job, Resources
 from wirecell_ml.submit.kubernetes import reading
+from wirecell_ml.submit.kubernetes.api import Cluster
 from wirecell_ml.submit.kubernetes.nodes import quantity
 from wirecell_ml.submit.site import Container, KubernetesSettings, Site
 from wirecell_ml.submit.states import JobState
@@ -160,3 +161,15 @@ def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path) -> None:
     site = replace(there(), environment={"KUBECONFIG": str(tmp_path / "nowhere")})
     with pytest.raises(SubmitError, match="site cluster: no login to a cluster"):
         make_backend(site).check(SMALL)
+
+
+@pytest.mark.parametrize("data", [b"{}", b"", b"<html>", b"[]", b'{"items": []}', b'{"items": 1, "metadata": {}}'])
+def test_an_answer_that_is_no_list_is_no_answer(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cluster, "ask", lambda *_, **__: data)
+    with pytest.raises(Unavailable, match="the API server of Kubernetes: its answer is no list of documents"):
+        make_backend(there()).states(["a-0"])
+
+
+def test_a_list_of_nothing_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cluster, "ask", lambda *_, **__: b'{"items": null, "metadata": {}}')
+    assert make_backend(there()).states(["a-0"]) == {}

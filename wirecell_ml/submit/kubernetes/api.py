@@ -92,9 +92,8 @@ class Cluster:
         following = ""
         while True:
             page = {"limit": str(PAGE)} | ({"continue": following} if following else {})
-            answer = json.loads(self.request("GET", path, {**query, **page}))
-            found += answer["items"]
-            following = answer["metadata"].get("continue", "")
+            documents, following = page_of(self.request("GET", path, {**query, **page}))
+            found += documents
             if not following:
                 return found
 
@@ -188,6 +187,16 @@ class Cluster:
 def is_expired(answer: Answered) -> bool:
     """Return whether the API server does not know who we are, as after the end of a login."""
     return answer.status == NO_LOGIN or NOBODY in str(answer)
+
+
+def page_of(data: bytes) -> tuple[list[Document], str]:
+    """Return the documents of an answer, and where the next answer begins; raises Unavailable for one that is none."""
+    try:
+        held = json.loads(data)
+        return list(held["items"] or []), str(held["metadata"].get("continue") or "")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        said = " ".join(data[:100].decode(errors="replace").split())
+        raise Unavailable(f"the API server of Kubernetes: its answer is no list of documents: {said}") from error
 
 
 def message(data: bytes) -> str:
