@@ -4,9 +4,11 @@ The Python client of Kubernetes knows how to log in; what is asked and answered 
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from wirecell_ml.errors import SubmitError, suggest
@@ -22,6 +24,7 @@ PAGE = 500  # documents in one answer
 LOG_LINES = 50_000  # that are kept of what a pod prints
 NO_LOGIN, NOT_THERE, ALREADY, BUSY, SILENT = 401, 404, 409, 429, 500  # status of an answer
 LOGIN = "BearerToken"  # as the client calls a token
+IN_POD = "KUBERNETES_SERVICE_HOST"  # variable that every pod has
 NOBODY = "system:anonymous"  # whom a server takes us for that was shown no login
 
 
@@ -159,11 +162,7 @@ class Cluster:
         configuration = library.client.Configuration()
         path = self.site.environment.get("KUBECONFIG")
         try:
-            library.config.load_config(
-                **({"config_file": path} if path else {}),
-                context=self.site.kubernetes.context,
-                client_configuration=configuration,
-            )
+            load_login(library.config, path, self.site.kubernetes.context, configuration)
         except library.config.ConfigException as error:
             said = self.no_context(library, path) or (
                 f"no login to a cluster: {error}. Keep its kubeconfig at ~/.kube/config, or let KUBECONFIG name it"
@@ -182,6 +181,15 @@ class Cluster:
         if wanted is None or wanted in names:
             return ""
         return f"site.kubernetes.context: the kubeconfig has no '{wanted}'.{suggest(wanted, names)}"
+
+
+def load_login(config: Any, path: str | None, context: str | None, configuration: Any) -> None:
+    """Read the login of a kubeconfig, or, in a pod that sees none, that of the pod's service account."""
+    usual = Path(config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION).expanduser()
+    if IN_POD in os.environ and path is None and not usual.exists():
+        config.load_incluster_config(client_configuration=configuration)
+    else:
+        config.load_kube_config(config_file=path, context=context, client_configuration=configuration)
 
 
 def is_expired(answer: Answered) -> bool:
