@@ -121,8 +121,13 @@ class KubernetesCluster:
         pods = [pod for pod in self.pods(name) if "deletionTimestamp" not in pod["metadata"]]
         return [pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] not in ENDED]
 
+    def runs(self, token: str) -> bool:
+        """Return whether the cluster says that a pod runs: before, this old kubelet ends it without any grace."""
+        return any(pod["status"]["phase"] == "Running" for pod in self.pods(token))
+
     def evict(self, token: str) -> None:
         """Let the pod of a token make room, as an administrator who empties a node does."""
+        wait_for(lambda: self.runs(token), 60)
         (name,) = self.live(token)
         body = {"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": name, "namespace": "default"}}
         self.ask("POST", f"/api/v1/namespaces/default/pods/{name}/eviction", body)

@@ -59,6 +59,7 @@ def test_job_deleted_by_hand(kubernetes: KubernetesCluster, tmp_path: Path) -> N
     with driven(study):
         at_work(study, 0)
         token = token_of(study, 0)
+        wait_for(lambda: kubernetes.runs(token), LONG_S)
         kubernetes.ask("DELETE", f"/apis/batch/v1/namespaces/default/jobs/{token}?propagationPolicy=Background")
     counts = settle(kubernetes, study, 2)
     assert states(study, 0) == ["PREEMPTED", "SUCCEEDED"]
