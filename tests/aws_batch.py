@@ -1,7 +1,8 @@
-"""The AWS Batch of the tests: moto's, in a process of its own, with a queue; it runs no job."""
+"""The AWS Batch of the tests: moto's, in a process of its own, with a queue; it runs jobs only with machines."""
 
 import json
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,23 +11,25 @@ from typing import Any
 
 from tests.object_store import answers, folder, installed, missing
 from tests.sweeping import wait_for
+from wirecell_ml.paths import PACKAGE
 
 ADDRESS = "http://127.0.0.1:16890"
 REGION, QUEUE, DEFINITION, CORES = "eu-central-1", "wirecell", "shared-folder", 256
 
 
 @contextmanager
-def aws_batch() -> Iterator[str]:
-    """Run an AWS Batch with a queue and a job definition, and yield its address."""
+def aws_batch(machines: bool = False) -> Iterator[str]:
+    """Run an AWS Batch with a queue and a job definition, maybe with machines for its jobs, and yield its address."""
     if find_spec("boto3") is None:
         missing("no boto3 here: pip install 'wirecell_ml[aws]'")
+    port = ADDRESS.rpartition(":")[2]
+    alone = [str(installed()), "-H", "127.0.0.1", "-p", port]
     with (folder() / "batch.log").open("ab") as log:
-        server = subprocess.Popen(
-            [installed(), "-H", "127.0.0.1", "-p", ADDRESS.rpartition(":")[2]], stdout=log, stderr=log
-        )
+        words = [sys.executable, "-m", "tests.aws_machines", "127.0.0.1", port] if machines else alone
+        server = subprocess.Popen(words, cwd=PACKAGE.parent, stdout=log, stderr=log)
     try:
         wait_for(lambda: answers(ADDRESS))
-        post("/moto-api/config", {"batch": {"use_docker": False}})
+        post("/moto-api/config", {"batch": {"use_docker": machines}})
         furnish()
         yield ADDRESS
     finally:
@@ -39,6 +42,18 @@ def post(path: str, held: Any) -> None:
     kind = {"Content-Type": "application/json"}
     request = urllib.request.Request(ADDRESS + path, json.dumps(held).encode(), kind)  # noqa: S310
     urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Let jobs wait for a machine."""
+    model = {"model_name": "batch::job"}
+    transition = {"progression": "manual", "times": 10**6}
+    post("/moto-api/state-manager/set-transition", {**model, "transition": transition})
+    try:
+        yield
+    finally:
+        post("/moto-api/state-manager/unset-transition", model)
 
 
 def client(service: str) -> Any:

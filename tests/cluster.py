@@ -3,9 +3,10 @@
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -92,6 +93,16 @@ class Cluster:
         finally:
             spool.unlink()
             away.rename(spool)
+
+    @contextmanager
+    def partition_down(self) -> Iterator[Callable[[], str]]:
+        """Let the partition take jobs and start none, until what is given is called."""
+        set_state = partial(self.ask, "scontrol", "update", "partitionname=cpu")
+        set_state("state=down")
+        try:
+            yield partial(set_state, "state=up")
+        finally:
+            set_state("state=up")
 
     def mend(self) -> None:
         """Return the node to service, as an administrator does after Slurm has drained it."""

@@ -19,7 +19,7 @@ import yaml
 from kubernetes import client, config
 
 from tests.engine import apart, private_engine, start_engine
-from tests.object_store import answers, installed
+from tests.object_store import Door, answers, installed
 from tests.sweeping import order, wait_for
 from wirecell_ml.paths import PACKAGE
 from wirecell_ml.submit.kubernetes.documents import BATCH, TOKEN
@@ -121,8 +121,13 @@ class KubernetesCluster:
         pods = [pod for pod in self.pods(name) if "deletionTimestamp" not in pod["metadata"]]
         return [pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] not in ENDED]
 
+    def runs(self, token: str) -> bool:
+        """Return whether the cluster says that a pod runs: before, this old kubelet ends it without any grace."""
+        return any(pod["status"]["phase"] == "Running" for pod in self.pods(token))
+
     def evict(self, token: str) -> None:
         """Let the pod of a token make room, as an administrator who empties a node does."""
+        wait_for(lambda: self.runs(token), 60)
         (name,) = self.live(token)
         body = {"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": name, "namespace": "default"}}
         self.ask("POST", f"/api/v1/namespaces/default/pods/{name}/eviction", body)
@@ -157,8 +162,7 @@ class KubernetesCluster:
     @contextmanager
     def object_store(self) -> Iterator[str]:
         """Run an object store that pods can reach, and yield its address."""
-        addresses = self.ask("GET", f"/api/v1/nodes/{NODE}")["status"]["addresses"]
-        host = next(one["address"] for one in addresses if one["type"] == "InternalIP")
+        host = self.address()
         words = [str(installed()), "-H", host, "-p", STORE_PORT]
         with (self.kubeconfig.parent / "moto.log").open("ab") as log:
             server = subprocess.Popen(words, stdout=log, stderr=log)
@@ -168,6 +172,20 @@ class KubernetesCluster:
         finally:
             server.kill()
             server.wait()
+
+    def address(self) -> str:
+        """Return the address of the node, which pods can reach."""
+        addresses = self.ask("GET", f"/api/v1/nodes/{NODE}")["status"]["addresses"]
+        return str(next(one["address"] for one in addresses if one["type"] == "InternalIP"))
+
+    @contextmanager
+    def door(self) -> Iterator[Door]:
+        """Let pods reach the API server, which listens to this machine alone."""
+        door = Door(int(PORT), self.address())
+        try:
+            yield door
+        finally:
+            door.close()
 
     def daemon(self, name: str) -> psutil.Process:
         """Return the process of a daemon."""
@@ -194,7 +212,7 @@ class KubernetesCluster:
     def trust_default_account(self) -> None:
         """Let the default service account do everything in its namespace."""
         binding = {
-            "metadata": {"name": "trusted"},
+            "metadata": {"generateName": "trusted-"},
             "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": "default"}],
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
         }
@@ -212,10 +230,14 @@ class KubernetesCluster:
             f"{signed}.{encoded(subprocess.run(words, input=signed.encode(), capture_output=True, check=True).stdout)}"
         )
 
-    def write_login(self, path: Path, token: str) -> Path:
-        """Write the kubeconfig of who has a token, and return its path."""
+    def write_login(self, path: Path, token: str, door: Door | None = None) -> Path:
+        """Write the kubeconfig of who has a token, and maybe takes a door that pods see, and return its path."""
         held = yaml.safe_load(self.kubeconfig.read_text())
         held["users"][0]["user"] = {"token": token}
+        if door:
+            trusted = base64.b64encode((self.kubeconfig.parent / "server.crt").read_bytes()).decode()
+            server = door.address.replace("http:", "https:")
+            held["clusters"][0]["cluster"] = {"server": server, "certificate-authority-data": trusted}
         new = path.with_suffix(".new")
         new.write_text(yaml.safe_dump(held))
         new.replace(path)

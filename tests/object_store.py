@@ -91,23 +91,23 @@ def who_we_are(address: str) -> dict[str, str]:
 
 
 class Door:
-    """A port of this machine that leads to the store while it is open."""
+    """A port of this machine, at one of its addresses, that leads to the store while it is open."""
 
-    def __init__(self, port: int = PORT) -> None:
-        self.port, self.links = port, list[socket.socket]()
+    def __init__(self, port: int = PORT, host: str = "127.0.0.1") -> None:
+        self.port, self.host, self.links = port, host, list[socket.socket]()
         with closing(socket.socket()) as free:
-            free.bind(("127.0.0.1", 0))
+            free.bind((host, 0))
             self.own = free.getsockname()[1]
         self.open()
 
     @property
     def address(self) -> str:
         """Address of the store, as seen through the door."""
-        return f"http://127.0.0.1:{self.own}"
+        return f"http://{self.host}:{self.own}"
 
     def open(self) -> None:
         """Let all through."""
-        self.listener = socket.create_server(("127.0.0.1", self.own))
+        self.listener = socket.create_server((self.host, self.own))
         threading.Thread(target=self.serve, args=[self.listener], daemon=True).start()
 
     def close(self) -> None:

@@ -108,5 +108,6 @@ def record_fault(name: str, what: str, counts: dict[str, int]) -> None:
     """Append a fault, what was done to the system, and its counts to the file that WIRECELL_ML_FAULT_COUNTS names."""
     path = os.environ.get("WIRECELL_ML_FAULT_COUNTS")
     if path:
+        test = Path(os.environ["PYTEST_CURRENT_TEST"].partition("::")[0]).stem
         with Path(path).open("a") as file:
-            file.write(json.dumps({"fault": name, "what": what, "counts": counts}) + "\n")
+            file.write(json.dumps({"test": test, "fault": name, "what": what, "counts": counts}) + "\n")

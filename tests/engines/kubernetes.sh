@@ -78,7 +78,7 @@ configure_kubernetes() {
 write_keys() {
     local token
     [[ ! -e $kubernetes/admin.header ]] || return 0
-    openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=kubernetes -addext subjectAltName=IP:127.0.0.1,IP:10.0.0.1 \
+    openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=kubernetes -addext subjectAltName=IP:127.0.0.1,IP:10.0.0.1,IP:$kubernetes_network.1 \
         -keyout "$kubernetes/server.key" -out "$kubernetes/server.crt" 2>/dev/null
     openssl genrsa -out "$kubernetes/accounts.key" 2048 2>/dev/null
     token=$(head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n')

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.aws_batch import DEFINITION, QUEUE, REGION, aws_batch, client, post
+from tests.aws_batch import waiting as aws_batch_waiting
 from tests.backend_contract import ODD, SMALL, Contract, batch_of, lines_below, tokens, units
 from tests.records import RECORDS, check_record, read_site
 from wirecell_ml.errors import ConfigError, SubmitError
@@ -21,7 +22,6 @@ from wirecell_ml.submit.states import JobState
 
 IMAGE = f"registry.example/wirecell_ml@sha256:{'0' * 64}"
 DEAD = "http://127.0.0.1:16891"  # where nobody listens
-TRANSITION = "/moto-api/state-manager"
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +41,8 @@ def site(moto: str, monkeypatch: pytest.MonkeyPatch) -> Site:
 def waiting() -> Iterator[None]:
     """Let jobs that are sent from now on wait."""
     post("/moto-api/config", {"batch": {"use_docker": True}})
-    post(
-        f"{TRANSITION}/set-transition",
-        {"model_name": "batch::job", "transition": {"progression": "manual", "times": 10**6}},
-    )
-    yield
-    post(f"{TRANSITION}/unset-transition", {"model_name": "batch::job"})
+    with aws_batch_waiting():
+        yield
     post("/moto-api/config", {"batch": {"use_docker": False}})
 
 

@@ -263,6 +263,18 @@ def test_a_signal_before_the_runner_began_is_noted(elsewhere: Elsewhere) -> None
     assert note(elsewhere) == ("preempted", "ended by a signal before it began")
 
 
+def test_a_signal_to_all_while_the_runner_begins_is_noted(elsewhere: Elsewhere) -> None:
+    """A pilot signals carrier and runner at once, and Python has yet to start in the runner."""
+    command = list(elsewhere.pack())
+    early = "import os, signal; from wirecell_ml.submit import carrier; real = carrier.subprocess.Popen\n"
+    early += "def start(*words, **more):\n    child = real(*words, **more)\n"
+    early += "    [os.kill(number, signal.SIGTERM) for number in (child.pid, os.getpid())]\n    return child\n"
+    early += "import sys; carrier.subprocess.Popen = start; sys.exit(carrier.main(sys.argv[1:]))"
+    command[command.index("-m") : command.index("-m") + 2] = ["-c", early]
+    assert elsewhere.start_again(tuple(command)).wait() == INTERRUPTED
+    assert note(elsewhere) == ("preempted", "ended by a signal before it began")
+
+
 def test_a_runner_ends_after_its_minutes(elsewhere: Elsewhere) -> None:
     elsewhere.prepare(DUMMY, minutes=0.05)
     assert elsewhere.start(DUMMY_EPOCHS="3000").wait() == INTERRUPTED

@@ -10,11 +10,11 @@ from tests.cluster import runner
 from tests.driving import LONG_S, attempts, driven, follows, long, starts, states, token_of, went_on
 from tests.kubernetes_cluster import KubernetesCluster, programs_alone
 from tests.object_store import make_bucket, who_we_are
-from tests.sweeping import check_exactly_once, record_fault, wait_for
+from tests.sweeping import check_exactly_once, driver_process, record_fault, wait_for
 from wirecell_ml.submit.backend import Expired, Unavailable
 from wirecell_ml.submit.kubernetes.api import Answered, Cluster
 from wirecell_ml.submit.mailbox import UnitBox
-from wirecell_ml.submit.study import Study
+from wirecell_ml.submit.study import Study, open_study
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +59,7 @@ def test_job_deleted_by_hand(kubernetes: KubernetesCluster, tmp_path: Path) -> N
     with driven(study):
         at_work(study, 0)
         token = token_of(study, 0)
+        wait_for(lambda: kubernetes.runs(token), LONG_S)
         kubernetes.ask("DELETE", f"/apis/batch/v1/namespaces/default/jobs/{token}?propagationPolicy=Background")
     counts = settle(kubernetes, study, 2)
     assert states(study, 0) == ["PREEMPTED", "SUCCEEDED"]
@@ -199,3 +200,24 @@ def test_pod_evicted_that_shares_no_folder(
     assert counts["done"] == 2
     assert went_on(study, 0), "from its checkpoint"
     record_fault("pod evicted, object store as mailbox", "the eviction API, for a running pod", counts)
+
+
+def test_driver_as_a_job(kubernetes: KubernetesCluster, tmp_path: Path) -> None:
+    """It is sent again once it has ended, to make the study longer, though Kubernetes keeps what has ended."""
+    kubernetes.trust_default_account()
+    with kubernetes.door() as door:
+        login = kubernetes.write_login(tmp_path / "login", kubernetes.account("default", "default"), door)
+        study = kubernetes.order(tmp_path, "asjob", "trials=2", kubeconfig=login)
+        for trials in (2, 3):
+            with driver_process(study, f"trials={trials}", "driver=job") as sender:
+                assert sender.wait(LONG_S) == 0
+            wait_for(lambda: complete(kubernetes, "asjob-driver-0"), LONG_S)
+            assert len(study.ledger().units(study.name)) == trials
+    counts = settle(kubernetes, open_study(study.name, tmp_path), 3)
+    assert counts == {"trials": 3, "attempts": 3, "done": 3, "lost": 0, "doubled": 0}
+    record_fault("driver as a job on Kubernetes", "nothing: the driver itself runs in a pod, twice", counts)
+
+
+def complete(kubernetes: KubernetesCluster, token: str) -> bool:
+    """Return whether the Job of a token has ended well."""
+    return [job["status"].get("succeeded") for job in kubernetes.jobs(token)] == [1]

@@ -247,6 +247,18 @@ def test_node_that_starts_nothing(slurm: Cluster, tmp_path: Path) -> None:
     record_fault("node that starts no job", "its spool folder is gone; Slurm holds the jobs back", counts)
 
 
+def test_job_pending_for_ever(slurm: Cluster, tmp_path: Path) -> None:
+    study = slurm.order(tmp_path, "pending", "trials=2", "site.policy.queue_minutes=0.1")
+    with slurm.partition_down() as up, driven(study):
+        wait_for(lambda: "CANCELLED" in follows(study, "SUBMITTED"), LONG_S)
+        first = str(attempts(study, 0)[0].token)
+        wait_for(lambda: first not in slurm.live(study), LONG_S)
+        up()
+    counts = settle(slurm, study, 2)
+    assert counts["done"] == 2
+    record_fault("job pending for ever on Slurm", "its partition is down; cancelled after queue_minutes", counts)
+
+
 def test_driver_as_a_job(slurm: Cluster, tmp_path: Path) -> None:
     study = slurm.order(tmp_path, "asjob", "trials=6")
     with driver_process(study, "driver=job") as sender:

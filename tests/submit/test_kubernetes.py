@@ -17,6 +17,15 @@ from wirecell_ml.submit.kubernetes import api
 from wirecell_ml.submit.site import Container, Site
 from wirecell_ml.submit.states import JobState
 
+FIND_ITSELF = """
+import json, sys
+from wirecell_ml.submit.job import batch_of
+from wirecell_ml.submit.kubernetes.api import Cluster
+from wirecell_ml.submit.site import Site
+
+jobs = Cluster(Site(name="here", kind="kubernetes")).jobs([batch_of(sys.argv[2])])
+json.dump([job["metadata"]["name"] for job in jobs], open(sys.argv[1], "w"))
+"""
 HUNGRY = "held = bytearray(900_000_000)"
 
 
@@ -94,6 +103,17 @@ class TestKubernetes(Contract):
             assert written(tmp_path / "0") == ["open"]
         finally:
             kubernetes.ask("DELETE", "/api/v1/namespaces/default/secrets/bucket")
+
+    def test_a_pod_that_sees_no_kubeconfig_is_its_service_account(
+        self, site: Site, kubernetes: KubernetesCluster, tmp_path: Path
+    ) -> None:
+        kubernetes.trust_default_account()
+        with kubernetes.door() as door:
+            server = {"KUBERNETES_SERVICE_HOST": door.host, "KUBERNETES_SERVICE_PORT": str(door.own)}
+            own = replace(site.kubernetes, service_account="default")
+            batch = batch_of(tmp_path, [[sys.executable, "-c", FIND_ITSELF, str(tmp_path / "0")]])
+            make_backend(replace(site, environment=site.environment | server, kubernetes=own)).submit(batch)
+            assert written(tmp_path / "0") == tokens(batch)
 
     def test_a_gpu_is_given_to_one_job_at_a_time(
         self, site: Site, kubernetes: KubernetesCluster, tmp_path: Path

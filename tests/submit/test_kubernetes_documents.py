@@ -10,10 +10,12 @@ import yaml
 from tests.backend_contract import SMALL
 from tests.records import RECORDS, check_record, read_site
 from wirecell_ml.errors import ConfigError, SubmitError
-from wirecell_ml.submit.backend import make_backend
+from wirecell_ml.submit.backend import Refused, Unavailable, make_backend
 from wirecell_ml.submit.job import Batch, Job, Resources
 from wirecell_ml.submit.kubernetes import reading
+from wirecell_ml.submit.kubernetes.api import Cluster
 from wirecell_ml.submit.kubernetes.nodes import quantity
+from wirecell_ml.submit.running import of_driver
 from wirecell_ml.submit.site import Container, KubernetesSettings, Site
 from wirecell_ml.submit.states import JobState
 
@@ -160,3 +162,37 @@ def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path) -> None:
     site = replace(there(), environment={"KUBECONFIG": str(tmp_path / "nowhere")})
     with pytest.raises(SubmitError, match="site cluster: no login to a cluster"):
         make_backend(site).check(SMALL)
+
+
+@pytest.mark.parametrize("data", [b"{}", b"", b"<html>", b"[]", b'{"items": []}', b'{"items": 1, "metadata": {}}'])
+def test_an_answer_that_is_no_list_is_no_answer(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cluster, "ask", lambda *_, **__: data)
+    with pytest.raises(Unavailable, match="the API server of Kubernetes: its answer is no list of documents"):
+        make_backend(there()).states(["a-0"])
+
+
+def test_a_list_of_nothing_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cluster, "ask", lambda *_, **__: b'{"items": null, "metadata": {}}')
+    assert make_backend(there()).states(["a-0"]) == {}
+
+
+def test_who_has_no_kubeconfig_at_all_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "nowhere"))
+    with pytest.raises(SubmitError, match=r"no login to a cluster: .* Keep its kubeconfig at ~/\.kube/config"):
+        make_backend(there()).check(SMALL)
+
+
+def test_a_driver_without_a_login_in_its_pod_is_not_sent(tmp_path: Path) -> None:
+    alone = Batch("roinet-driver", (Job("roinet-driver-0", ("true",)),), SMALL, tmp_path, alone=True)
+    with pytest.raises(Refused, match=r"Name a service account .* in site\.kubernetes\.service_account"):
+        make_backend(there()).submit(alone)
+
+
+def test_the_job_of_a_driver_is_in_the_image_of_the_site_where_all_jobs_are() -> None:
+    assert of_driver(there()).container == Container(image=DIGEST)
+    assert of_driver(replace(there(), kind="slurm")).container is None, "where sbatch is, and not in the image"
+
+
+def test_a_driver_is_not_sent_where_jobs_do_not_see_the_study() -> None:
+    with pytest.raises(ConfigError, match="driver=job: jobs at cluster do not see the folder of the study"):
+        of_driver(replace(there(), mailbox="s3://bucket/mail"))

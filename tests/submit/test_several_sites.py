@@ -77,6 +77,19 @@ def test_a_setting_is_for_all_sites_or_for_one() -> None:
     ]
 
 
+def test_a_site_may_be_named_as_its_kind() -> None:
+    region, mine, cores = "site.aws.region=eu", "site.aws.in_flight=3", "site.aws.resources.cores=2"
+    given = typed("site=[local,aws]", region, mine, cores)
+    assert at_site(given, "aws").own == ("site=aws", region, "site.in_flight=3", "site.resources.cores=2")
+    assert at_site(given, "local").own == ("site=local",)
+
+
+def test_what_is_set_to_nothing_need_not_be_filled_in() -> None:
+    own = ("site=aws", "site.name=cloud", "site.aws.region=eu", "site.aws.queue=q", "site.container=null")
+    [site] = read_sites(compose_sites("hpo", typed(*own)))
+    assert site.container is None
+
+
 def test_two_sites_of_one_name_are_refused() -> None:
     with pytest.raises(ConfigError, match="two sites are named 'local'"):
         compose_sites("hpo", typed("site=[local,local]"))

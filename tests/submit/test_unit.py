@@ -269,3 +269,15 @@ def test_the_last_line_of_a_log_is_found_in_a_large_one(tmp_path: Path) -> None:
     assert last_line(log) == "error: the reason"
     log.write_text("")
     assert last_line(log) == ""
+
+
+def test_a_signal_to_all_that_meets_the_training_before_its_runner_knows_it_is_noted(unit: Unit) -> None:
+    early = "import os, pathlib, signal, sys; from wirecell_ml.submit import unit; real = unit.subprocess.Popen\n"
+    early += "def start(*words, **more):\n    child = real(*words, **more)\n"
+    early += "    [os.kill(number, signal.SIGTERM) for number in (child.pid, os.getpid())]\n    child.wait()\n"
+    early += "    return child\nunit.subprocess.Popen = start\n"
+    early += "sys.exit(unit.Runner(pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]).run())"
+    words = [sys.executable, "-c", early, str(unit.box.folder), "1", "s-a1b2c3-0"]
+    unit.runners.append(subprocess.Popen(words))
+    assert unit.runners[0].wait() == INTERRUPTED
+    assert unit.note()[0] == "preempted"

@@ -5,7 +5,7 @@ Sites are asked side by side: one that is silent, whose commands take their half
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
@@ -81,12 +81,22 @@ def ask(backend: Backend, post: Post, asked: Question) -> Answer:
             post.tell(token, address)
         post.collect(asked.addresses)
         ended = [token for token, state in jobs.items() if state in ENDED and token not in asked.known]
-        backend.fetch(ended, asked.folder)
+        fetched = ended if bring_words(backend, ended, asked.folder) else []
         said = {token: backend.explain(token) for token in ended if unheard(asked.addresses.get(token))}
         outlook_s = backend.outlook(asked.size) if asked.size else None
     except (Unavailable, Refused) as error:
         return Answer(asked_at, asked.tokens, silence=str(error) or "no answer")
-    return Answer(asked_at, asked.tokens, jobs, said, frozenset(asked.untold), outlook_s)
+    return Answer(asked_at, asked.tokens, jobs, said, frozenset(asked.untold), outlook_s, frozenset(fetched))
+
+
+def bring_words(backend: Backend, ended: Collection[str], folder: Path) -> bool:
+    """Bring what ended jobs have printed; return whether it came: a site without it is not silent, and asked again."""
+    try:
+        backend.fetch(ended, folder)
+    except (Unavailable, Refused) as error:
+        log.info("what jobs have printed does not come: %s", error)
+        return False
+    return True
 
 
 def unheard(address: Address | None) -> bool:
@@ -109,7 +119,7 @@ def take_answers(session: Session, standings: Mapping[str, Standing], patience_s
 def heed(session: Session, name: str, standing: Standing, answer: Answer) -> None:
     """Do what an answer asks for."""
     standing.said |= answer.said
-    standing.fetched |= {token for token, state in answer.jobs.items() if state in ENDED}
+    standing.fetched |= answer.fetched
     standing.untold = {token: address for token, address in standing.untold.items() if token not in answer.told}
     if answer.outlook_s is not None:
         standing.outlook_s, standing.outlook_at = answer.outlook_s, answer.asked_at

@@ -185,11 +185,13 @@ class Carrier:
                 with contextlib.suppress(OSError):
                     self.save()
         self.busy = True
-        return child.returncode
+        killed = child.returncode < 0 and self.heed.asked is not None
+        begun = (self.directory / "log.txt").exists()
+        return self.not_begun() if killed and not begun else child.returncode
 
     def not_begun(self) -> int:
         """Note that the batch system wanted its machine back before the runner began."""
-        self.directory.mkdir()
+        self.directory.mkdir(exist_ok=True)
         note = {"kind": "preempted", "message": "ended by a signal before it began"}
         replace(self.directory.with_suffix(".json"), json.dumps(note))
         return INTERRUPTED

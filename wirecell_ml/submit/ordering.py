@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from wirecell_ml.submit.backend import Refused, Unavailable, make_backend
 from wirecell_ml.submit.job import Batch
 from wirecell_ml.submit.payload import code_files, digest, modules_of, snapshot
 from wirecell_ml.submit.post import make_post
-from wirecell_ml.submit.site import Site, check_site
+from wirecell_ml.submit.site import SETTINGS, Site, check_site
 from wirecell_ml.submit.study import Study, TrainingWork, open_study
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,8 @@ def keep_open(settings: DictConfig, arguments: Arguments) -> None:
     chosen = chosen_sites(arguments)
     as_written = compose(None, [f"+site={chosen[0]}"], arguments.config_dirs) if chosen else OmegaConf.create()
     for name in OmegaConf.missing_keys(as_written):
-        if OmegaConf.select(settings, name) is None:
+        block = OmegaConf.select(settings, name.rpartition(".")[0])
+        if block is not None and OmegaConf.select(settings, name) is None:  # site.container=null leaves nothing open
             OmegaConf.update(settings, name, "???")
 
 
@@ -80,10 +81,18 @@ def at_site(arguments: Arguments, name: str) -> Arguments:
         plus, rest = ("+", word[1:]) if word.startswith("+") else ("", word)
         others = [one for one in chosen_sites(arguments) if rest.startswith(f"site.{one}.")]
         if others == [name]:
-            own.append(plus + rest.replace(f"site.{name}.", "site.", 1))
+            own.append(plus + without(name, rest))
         elif not others:
             own.append(f"site={name}" if rest.startswith("site=") else word)
     return replace(arguments, own=tuple(own))
+
+
+def without(name: str, word: str) -> str:
+    """Return a word for the site ``name`` without that name; in site.aws.queue= for a site aws it is none."""
+    begin = f"site.{name}."
+    setting = re.split(r"[.=]", word.removeprefix(begin), maxsplit=1)[0]
+    below = {one.name for one in fields(SETTINGS[name])} if name in SETTINGS else set()
+    return word if setting in below else word.replace(begin, "site.", 1)
 
 
 def compose_sites(entry: str, arguments: Arguments) -> list[DictConfig]:

@@ -23,6 +23,7 @@ class Answer:
     said: dict[str, str] = field(default_factory=dict)  # token of a job that ended unheard → what is said of it
     told: frozenset[str] = frozenset()  # tokens of attempts whose workers see their fence and stop mark now
     outlook_s: float | None = None  # until a job would start; None: it was not asked, or does not say
+    fetched: frozenset[str] = frozenset()  # tokens of ended jobs whose words are here, as far as there are any
     silence: str = ""  # what it said in place of an answer
 
 

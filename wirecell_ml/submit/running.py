@@ -30,11 +30,13 @@ from wirecell_ml.submit.ledger import Ledger, Superseded, Unit
 from wirecell_ml.submit.memory import other_studies
 from wirecell_ml.submit.picture import Picture
 from wirecell_ml.submit.session import Source, Work
+from wirecell_ml.submit.site import Site
 from wirecell_ml.submit.states import UNIT_ENDS, AttemptState, UnitState
 from wirecell_ml.submit.status import Status, picture, value_of
 from wirecell_ml.submit.study import Study, open_study
 
 SILENT_S = 60.0  # a driver elsewhere that said nothing for so long is dead
+IN_IMAGES = {"kubernetes", "aws"}  # kinds of sites whose jobs all run in an image
 REFRESH_S = 1.0  # between two pictures on a terminal
 
 
@@ -254,14 +256,14 @@ def how_to_look_on(study: Study) -> str:
 def run_as_job(study: Study, words: list[str]) -> None:
     """Send the driver itself to the site, as a small job that is never there twice.
 
-    Raises ConfigError for a ledger that the job could not open, and SubmitError where the site does not take it.
+    Raises ConfigError for what the job could not open, and SubmitError where the site does not take it.
     """
     if study.held.ledger == "environment":
         raise ConfigError(
             "driver=job: a job inherits no address with a password. Put the password in ~/.pgpass and write "
             "ledger=postgresql://user@host/database"
         )
-    site = replace(study.site, container=None, constraint=None, gpu_model=None)
+    site = of_driver(study.site)
     command = ("env", f"PYTHONPATH={study.held.code}", site.python or sys.executable, "-P", *words)
     name = f"{study.name}-driver"
     batch = Batch(name, (Job(f"{name}-0", command),), site.driver, study.folder / "jobs", alone=True)
@@ -271,3 +273,17 @@ def run_as_job(study: Study, words: list[str]) -> None:
         raise SubmitError(f"site {site.name} does not take the driver: {error}") from error
     said = f"the driver is job {name} at {site.name}\n{how_to_look_on(study)}"
     Console().print(said, highlight=False, soft_wrap=True)
+
+
+def of_driver(site: Site) -> Site:
+    """Return a site as the driver's job needs it; raises ConfigError where that would not see the study.
+
+    It is in a container only where every job is: elsewhere it runs commands of the batch system, which no image has.
+    """
+    in_image = site.kind in IN_IMAGES
+    if in_image and site.mailbox is not None:
+        raise ConfigError(
+            f"driver=job: jobs at {site.name} do not see the folder of the study, since it has a mailbox. Write "
+            "driver=detached"
+        )
+    return replace(site, container=site.container if in_image else None, constraint=None, gpu_model=None)

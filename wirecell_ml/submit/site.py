@@ -101,6 +101,14 @@ class AwsBatchSettings:
     endpoint: str | None = None  # of the service; null: Amazon's own
 
 
+SETTINGS = {  # of one kind of site only, by the name that they have in a site
+    "htcondor": HTCondorSettings,
+    "kubernetes": KubernetesSettings,
+    "panda": PandaSettings,
+    "aws": AwsBatchSettings,
+}
+
+
 @dataclass
 class Site:
     """One place where jobs can run. No secrets in it."""

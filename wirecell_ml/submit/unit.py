@@ -146,7 +146,7 @@ class Runner:
         last = last_line(self.directory / "log.txt")
         if stop and self.asked:
             return "stopped", "checkpointed, since the study was stopped"
-        if self.asked or status == INTERRUPTED:
+        if self.asked or self.signalled or status == INTERRUPTED:
             return "preempted", last or "ended by a signal"
         if shutil.disk_usage(self.directory).free < FULL_DISK_BYTES:
             return "crashed", f"no space left in {self.directory}"

@@ -4,9 +4,11 @@ The Python client of Kubernetes knows how to log in; what is asked and answered 
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from wirecell_ml.errors import SubmitError, suggest
@@ -22,6 +24,7 @@ PAGE = 500  # documents in one answer
 LOG_LINES = 50_000  # that are kept of what a pod prints
 NO_LOGIN, NOT_THERE, ALREADY, BUSY, SILENT = 401, 404, 409, 429, 500  # status of an answer
 LOGIN = "BearerToken"  # as the client calls a token
+IN_POD = "KUBERNETES_SERVICE_HOST"  # variable that every pod has
 NOBODY = "system:anonymous"  # whom a server takes us for that was shown no login
 
 
@@ -92,9 +95,8 @@ class Cluster:
         following = ""
         while True:
             page = {"limit": str(PAGE)} | ({"continue": following} if following else {})
-            answer = json.loads(self.request("GET", path, {**query, **page}))
-            found += answer["items"]
-            following = answer["metadata"].get("continue", "")
+            documents, following = page_of(self.request("GET", path, {**query, **page}))
+            found += documents
             if not following:
                 return found
 
@@ -160,11 +162,7 @@ class Cluster:
         configuration = library.client.Configuration()
         path = self.site.environment.get("KUBECONFIG")
         try:
-            library.config.load_config(
-                **({"config_file": path} if path else {}),
-                context=self.site.kubernetes.context,
-                client_configuration=configuration,
-            )
+            load_login(library.config, path, self.site.kubernetes.context, configuration)
         except library.config.ConfigException as error:
             said = self.no_context(library, path) or (
                 f"no login to a cluster: {error}. Keep its kubeconfig at ~/.kube/config, or let KUBECONFIG name it"
@@ -185,9 +183,28 @@ class Cluster:
         return f"site.kubernetes.context: the kubeconfig has no '{wanted}'.{suggest(wanted, names)}"
 
 
+def load_login(config: Any, path: str | None, context: str | None, configuration: Any) -> None:
+    """Read the login of a kubeconfig, or, in a pod that sees none, that of the pod's service account."""
+    usual = Path(config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION).expanduser()
+    if IN_POD in os.environ and path is None and not usual.exists():
+        config.load_incluster_config(client_configuration=configuration)
+    else:
+        config.load_kube_config(config_file=path, context=context, client_configuration=configuration)
+
+
 def is_expired(answer: Answered) -> bool:
     """Return whether the API server does not know who we are, as after the end of a login."""
     return answer.status == NO_LOGIN or NOBODY in str(answer)
+
+
+def page_of(data: bytes) -> tuple[list[Document], str]:
+    """Return the documents of an answer, and where the next answer begins; raises Unavailable for one that is none."""
+    try:
+        held = json.loads(data)
+        return list(held["items"] or []), str(held["metadata"].get("continue") or "")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        said = " ".join(data[:100].decode(errors="replace").split())
+        raise Unavailable(f"the API server of Kubernetes: its answer is no list of documents: {said}") from error
 
 
 def message(data: bytes) -> str:

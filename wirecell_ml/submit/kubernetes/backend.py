@@ -18,6 +18,7 @@ from wirecell_ml.submit.site import Site
 from wirecell_ml.submit.states import JobState
 
 UNFOLDED = 100_000  # characters of a line
+OVER = (JobState.ENDED, JobState.OUT_OF_MEMORY)
 
 
 class Kubernetes:
@@ -34,7 +35,9 @@ class Kubernetes:
         return text
 
     def submit(self, batch: Batch) -> None:
-        """Create the Jobs of a batch, one after the other."""
+        """Create the Jobs of a batch, one after the other; a driver's, once the one before has ended."""
+        if batch.alone:
+            self.make_way(batch)
         for number, document in enumerate(documents(batch, self.site)):
             try:
                 self.cluster.create(document)
@@ -42,6 +45,16 @@ class Kubernetes:
                 if number == 0:
                     raise
                 raise Unavailable(f"only {number} of {len(batch.jobs)} jobs were taken: {error}") from error
+
+    def make_way(self, batch: Batch) -> None:
+        """Remove the Jobs of a batch that have ended, whose names they would keep; raises Refused without a login."""
+        if self.site.kubernetes.service_account is None and "KUBECONFIG" not in self.site.environment:
+            raise Refused(
+                "it would have no login in its pod. Name a service account that has submit/kubernetes/rbac.yaml "
+                "in site.kubernetes.service_account, or a kubeconfig that pods see in site.environment.KUBECONFIG"
+            )
+        ended = [token for token, state in self.states([job.token for job in batch.jobs]).items() if state in OVER]
+        self.cancel(ended)
 
     def states(self, tokens: Collection[str]) -> dict[str, JobState]:
         """Return what Jobs and pods say; a pod may outlive its Job for the grace that it has to end."""
