@@ -71,6 +71,29 @@ def test_units_that_ran_when_it_opened_neither_open_nor_shut_it() -> None:
     assert read_health(Columns.of([*row, *many, one_good]), 800).closed_until == opened.closed_until
 
 
+def test_crashes_are_judged_beside_what_began_with_them_and_still_runs() -> None:
+    often = [Past("s", n, n, 100.0 + n, A.FAILED_INFRA if n % 3 else A.SUCCEEDED, 100) for n in range(60)]
+    crashed = [Past("s", 1000, 1000, 1010.0 + n, A.FAILED_INFRA, 10 + n) for n in range(12)]
+    running = [Past("s", 1000, 1000, None, A.RUNNING)] * 24
+    assert read_health(Columns.of([*often, *crashed]), 1050).closed_until
+    assert not read_health(Columns.of([*often, *crashed, *running]), 1050).closed_until
+
+
+def test_faults_before_the_trouble_do_not_hide_it() -> None:
+    running = [Past("s", 10, 10, None, A.RUNNING)] * 40
+    now_and_then = [Past("s", 10, 10, 500.0 * n, A.FAILED_INFRA, 500 * n) for n in range(1, 4)]
+    quick = [Past("s", 2000.0 + 20 * n, 2000.0 + 20 * n, 2010.0 + 20 * n, A.FAILED_INFRA, 10) for n in range(8)]
+    assert not read_health(Columns.of([*running, *now_and_then]), 2200).closed_until
+    assert read_health(Columns.of([*running, *now_and_then, *quick]), 2200).closed_until
+
+
+def test_a_unit_on_trial_that_outlives_those_that_failed_shuts_it() -> None:
+    row = [Past("s", 20.0 * n, 20.0 * n, 20.0 * n + 10, A.FAILED_INFRA, 10) for n in range(4)]
+    trial = Past("s", 500, 500, None, A.RUNNING)
+    assert read_health(Columns.of([*row, trial]), 530).on_trial
+    assert not read_health(Columns.of([*row, trial]), 560).on_trial
+
+
 def test_a_success_shuts_it_and_its_row_is_forgiven() -> None:
     well = health("s" * 20 + "f" * 8 + "s")
     assert not well.closed_until

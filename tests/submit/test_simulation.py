@@ -1,6 +1,7 @@
 """The simulation: it is fair, nothing is lost in it, and no policy beats its bound."""
 
 import json
+from collections import defaultdict
 from dataclasses import replace
 from itertools import permutations, product
 from pathlib import Path
@@ -130,6 +131,24 @@ def test_the_bound_is_below_the_best_of_all_schedules(seed: int, units: int, spe
 def test_the_bound_is_reached_where_all_is_even() -> None:
     scenario = day({"a": EVEN, "b": replace(EVEN, slots={0: 8})}, units=36)
     assert bound_s(make_instance(scenario)) == pytest.approx(3 * 600, rel=1e-3)
+
+
+def test_a_place_in_flight_is_taken_while_a_unit_waits_and_the_bound_knows() -> None:
+    scenario = day({"a": replace(EVEN, wait_s={0: 300}, in_flight=2)}, units=10)
+    least_s, ended = bound_s(make_instance(scenario)), Simulation(scenario, make_policy("only:a", scenario)).run()
+    assert 0.95 * 10 * (300 + 600) / 2 < least_s <= ended.seconds
+
+
+def test_a_node_is_as_fast_for_every_unit() -> None:
+    scenario = day({"a": replace(EVEN, spread=0.3)})
+    runs: dict[int | None, set[float]] = defaultdict(set)
+    for one in Simulation(scenario, make_policy("only:a", scenario)).run().tries:
+        assert one.started is not None
+        assert one.ended is not None
+        runs[one.node].add(round(one.ended - one.started, 6))
+    assert sorted(runs, key=str) == [0, 1, 2, 3]
+    assert all(len(times) == 1 for times in runs.values())
+    assert len({min(times) for times in runs.values()}) == 4
 
 
 def test_slots_that_go_away_end_no_unit_and_the_bound_knows() -> None:

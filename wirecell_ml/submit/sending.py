@@ -105,9 +105,10 @@ def add(session: Session, units: Sequence[Unit]) -> None:
 
 
 def send(session: Session) -> bool:
-    """Send the attempts whose time has come where they suit best; return whether there were any."""
+    """Send the attempts whose time has come where they suit best, old units first; return whether there were any."""
     now, picture = time.time(), session.picture
     ready = [attempt for attempt in picture.planned() if attempt.not_before <= now]
+    ready.sort(key=lambda attempt: attempt.number)
     if not ready:
         return False
     session.broker.learn(past(session), now)

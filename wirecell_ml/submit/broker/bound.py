@@ -11,11 +11,12 @@ that is done by T, and let x[u, s] be 1 where unit u succeeds at s. Then
       units may run on. If k run at t, the shortest of them takes at most L_k, the k-th longest run time of all units;
       so the last of them began after t − L_k, when the others ran already, and found k slots. Hence k units at work at
       t take that there were k slots at some time from t − L_k to t. Where slots that go away end units, L_k is 0.
-  (3) Σ_u x[u, s] flight[u, s] ≤ n_s T, where a unit is waiting or running for at least ``flight`` before it succeeds,
-      and s takes n_s units at once, those that wait included.
+  (3) Σ_u x[u, s] flight[u, s] ≤ n_s (T + one poll), where a unit waits and runs for at least ``flight`` before it has
+      succeeded, and s takes n_s units at once, those that wait included. A driver sends, and hears of an end, at its
+      polls only: ``flight`` is a whole number of them.
 
 Tries that fail elsewhere, later waits, polls and what is not yet known only make this harder. Relax x ≥ 0 to fractions,
-and move (2) into the objective with prices q_s ≥ 0: the money is at least
+and move (2) into the objective with prices q_s ≥ 0, and (3) likewise: the money is at least
 
   D(T) = Σ_u min over s allowed by (1) of (cost[u, s] + q_s run[u, s]) − Σ_s q_s A_s(T)
 
@@ -63,6 +64,7 @@ class Instance:
     cost: Floats  # (unit, site)
     capacities: Sequence[Capacity]
     in_flight: Floats  # (site,)
+    poll_s: float
 
     @property
     def first_prices(self) -> Floats:
@@ -72,7 +74,9 @@ class Instance:
 
     def room_s(self, seconds: float) -> Floats:
         """Return the seconds in slots, and in flight, that there are until then, of shape (2, site)."""
-        return np.array([[capacity.until(seconds) for capacity in self.capacities], self.in_flight * seconds])
+        return np.array(
+            [[capacity.until(seconds) for capacity in self.capacities], self.in_flight * (seconds + self.poll_s)]
+        )
 
 
 def make_instance(scenario: Scenario) -> Instance:
@@ -83,10 +87,12 @@ def make_instance(scenario: Scenario) -> Instance:
     prices = np.array([truth.day.hourly_price for truth in truths])
     starts_s = np.stack([truth.first_starts_s(scenario.start_h) for truth in truths], axis=1)
     capacities = [capacity(truth, float(starts_s[:, index].min())) for index, truth in enumerate(truths)]
-    flight_s = slot_s + np.stack([truth.least_wait_s for truth in truths], axis=1)
+    poll_s = scenario.poll_s
+    flight_s = slot_s + np.stack([truth.least_wait_s(poll_s) for truth in truths], axis=1)
+    flight_s = poll_s * np.ceil(flight_s / poll_s - 1e-9)
     in_flight = np.array([truth.day.in_flight for truth in truths], float)
     takes_s = np.stack([even_s, flight_s])
-    return Instance(takes_s, starts_s + lasting_s, slot_s / 3600 * prices, capacities, in_flight)
+    return Instance(takes_s, starts_s + lasting_s, slot_s / 3600 * prices, capacities, in_flight, poll_s)
 
 
 def capacity(truth: Truth, first: float) -> Capacity:

@@ -148,9 +148,11 @@ class Round:
         asked again; else its share of half the pool, or of all where none has to wait.
         """
         soon = 2 * view.place.site.policy.poll_s * view.rate
-        part = 1.0 if view.place.running and not view.place.waiting else BOUND
-        share = part * self.pool * view.rate / self.rates
-        most = min(share, view.rate * max(view.wait_s(), SHRINK * view.waits.lately_s)) if view.waits.full else share
+        share = self.pool * view.rate / self.rates
+        if view.waits.full:
+            most = min(share, view.rate * max(view.wait_s(), SHRINK * view.waits.lately_s))
+        else:
+            most = share if view.place.running and not view.place.waiting else BOUND * share
         return math.ceil(max(1.0, soon, most))
 
     def choice(self, best: View, one: Wanted) -> Choice:

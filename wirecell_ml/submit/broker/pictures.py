@@ -8,9 +8,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from wirecell_ml.submit.broker.ground import Try
 from wirecell_ml.submit.broker.policies import make_policy
 from wirecell_ml.submit.broker.scenarios import Scenario
-from wirecell_ml.submit.broker.simulation import Simulation, Try
+from wirecell_ml.submit.broker.simulation import Simulation
 
 if TYPE_CHECKING:
     from wirecell_ml.submit.broker.table import Comparison

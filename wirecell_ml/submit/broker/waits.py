@@ -16,6 +16,7 @@ HALF_LIFE_S = 7200.0  # after so long a submission counts half: queues change wi
 MOST_WEIGHT = 20.0  # of all waits together: many that start together say little more than one
 PRIOR_S, PRIOR_WEIGHT, PRIOR_SPREAD = 300.0, 0.5, 3.0  # of a site that nothing is known of
 OUTLOOK_WEIGHT, OUTLOOK_SPREAD = 3.0, 2.0  # the scheduler's word counts as so many waits
+LATELY = 30
 RECENT = 10  # starts that tell whether the slots are all taken
 FRESH = 0.3  # part of these in which the number of running units grew: with fewer, they are
 FLOWING = 0.8  # part of the units at the last start that still run, or units wait although slots are free
@@ -54,8 +55,8 @@ def read_waits(past: Columns, now: float) -> Waits:
     weight = 0.5 ** ((now - past.submitted) / HALF_LIFE_S) * alone * told
     weight *= MOST_WEIGHT / max(MOST_WEIGHT, weight.sum())
     waited = left - past.submitted
-    lately = waited[begun][np.argsort(past.started[begun], kind="stable")][-RECENT:]
-    lately_s = float(np.median(lately)) if len(lately) else 0.0
+    lately = waited[begun][np.argsort(past.started[begun], kind="stable")][-LATELY:]
+    lately_s = float(np.mean(lately)) if len(lately) else 0.0
     return Waits(Durations.of(waited, begun, weight), full, flowing, lately_s)
 
 

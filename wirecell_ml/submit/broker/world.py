@@ -53,11 +53,10 @@ class Truth:
         """Factor of the slowest node."""
         return float(self.nodes.min())
 
-    @property
-    def least_wait_s(self) -> Floats:
-        """Seconds that the scheduler keeps each unit at least, whenever and however often it is sent."""
-        factor = self.wait_factor.min(axis=1)
-        return np.asarray(factor if self.day.waits_s else factor * min(self.day.wait_s.values()), float)
+    def least_wait_s(self, poll_s: float) -> Floats:
+        """Return how long each unit is in flight at least before it starts, sent again after a poll or not."""
+        factor = self.wait_factor if self.day.waits_s else self.wait_factor * min(self.day.wait_s.values())
+        return np.asarray((factor + poll_s * np.arange(TRIES)).min(axis=1), float)
 
     def first_starts_s(self, start_h: float) -> Floats:
         """Return when each unit can start here, of a study that begins at this hour, however often it is sent."""
