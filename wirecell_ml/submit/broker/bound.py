@@ -2,15 +2,16 @@
 
 Every unit ends with one try that succeeds, at one site s. Chance has fixed how the tries of u at s end, one after the
 other, and a try that is cut short otherwise leaves its fate to the next: so before u succeeds at s, all the failures
-that come first there have run their time. With them it takes slots of s for at least ``run[u, s]`` seconds, and it ends
-no sooner than ``end[u, s]``: its shortest wait at s, this time, and the leases of tries that were lost. Take a policy
-that is done by T, and let x[u, s] be 1 where unit u succeeds at s. Then
+that come first there have run their time. With them it takes slots of s for at least ``run[u, s]`` seconds of a node of
+factor 1, and it ends no sooner than ``end[u, s]``: its shortest wait at s, this time on the fastest node, and the
+leases of tries that were lost. Take a policy that is done by T, and let x[u, s] be 1 where unit u succeeds at s. Then
 
   (1) Σ_s x[u, s] = 1 for each u, and x[u, s] = 0 where end[u, s] > T;
-  (2) Σ_u x[u, s] run[u, s] ≤ A_s(T), the integral until T of the slots that s can have at work. Where slots go away,
-      units may run on. If k run at t, the shortest of them takes at most L_k, the k-th longest run time of all units;
-      so the last of them began after t − L_k, when the others ran already, and found k slots. Hence k units at work at
-      t take that there were k slots at some time from t − L_k to t. Where slots that go away end units, L_k is 0.
+  (2) Σ_u x[u, s] run[u, s] ≤ A_s(T), the integral until T of the slots that s can have at work, of which k do no more
+      than its k fastest nodes. Where slots go away, units may run on. If k run at t, the shortest of them takes at most
+      L_k, the k-th longest run time of all units on the slowest node; so the last of them began after t − L_k, when the
+      others ran already, and found k slots. Hence k units at work at t take that there were k slots at some time from
+      t − L_k to t. Where slots that go away end units, L_k is 0.
   (3) Σ_u x[u, s] flight[u, s] ≤ n_s (T + one poll), where a unit waits and runs for at least ``flight`` before it has
       succeeded, and s takes n_s units at once, those that wait included. A driver sends, and hears of an end, at its
       polls only: ``flight`` is a whole number of them.
@@ -39,7 +40,7 @@ from wirecell_ml.submit.broker.world import Truth, make_world
 Floats = NDArray[np.float64]
 
 BISECTIONS, ASCENTS = 30, 240  # steps of T, and of the prices for each T
-SCARCE, FLIGHT_PRICE = 2.0, 0.1  # places in flight, beside those in slots, that may be too few: their first price
+SCARCE, FLIGHT_PRICE = 2.0, 0.1  # units through places in flight, beside those through slots, that may be too few
 GRID = 60  # steps of T for time plus money
 
 
@@ -70,7 +71,9 @@ class Instance:
     def first_prices(self) -> Floats:
         """Prices to begin with, of shape (2, site), where slots cost 1."""
         most = np.array([(np.diff(of.integral) / np.diff(of.times).clip(1e-9)).max() for of in self.capacities])
-        return np.array([np.ones(len(most)), np.where(self.in_flight < SCARCE * most, FLIGHT_PRICE, 0.0)])
+        in_slots_s, in_flight_s = np.median(self.takes_s, axis=1)
+        scarce = self.in_flight / in_flight_s < SCARCE * most / in_slots_s
+        return np.array([np.ones(len(most)), np.where(scarce, FLIGHT_PRICE, 0.0)])
 
     def room_s(self, seconds: float) -> Floats:
         """Return the seconds in slots, and in flight, that there are until then, of shape (2, site)."""
@@ -107,10 +110,9 @@ def capacity(truth: Truth, first: float) -> Capacity:
     levels = range(1, int(slots.max(initial=0.0)) + 1)
     longest = truth.day.staging_s + np.sort(truth.work_s)[::-1] / truth.slowest
     fastest = np.sort(truth.nodes)[::-1]
+    overs_s = np.zeros(len(levels)) if truth.day.preemptible else longest
     steps: dict[float, float] = defaultdict(float)
-    for level, factor, over_s in zip(
-        levels, fastest, np.zeros(len(levels)) if truth.day.preemptible else longest, strict=False
-    ):
+    for level, factor, over_s in zip(levels, fastest, overs_s, strict=False):
         for since, until in spans(edges, slots >= level, float(over_s)):
             steps[max(first, since)] += factor
             steps[max(first, until)] -= factor

@@ -36,7 +36,7 @@ class SiteDay:
     """What happens at one site."""
 
     speed: float = 1.0  # work done per second
-    spread: float = 0.1  # of run times of equal work, standard deviation of the logarithm
+    spread: float = 0.1  # of the speeds of its nodes, standard deviation of the logarithm
     slots: dict[int, float] = field(default_factory=lambda: {0: 10})  # hour of the day → units that can run at once
     drift: float = 0.0  # standard deviation of the logarithm of the slots about that, as others come and go
     drift_h: float = 6.0  # hours after which that is forgotten
