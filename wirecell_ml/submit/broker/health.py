@@ -14,7 +14,7 @@ USUAL_FAILURES, USUAL_ATTEMPTS = 1.0, 10.0  # what the breaker takes for usual w
 SURVIVED = 5.0  # times as long as those that failed an attempt has to run to show that the site is well again
 FEWEST_FAULTS = 4  # in a row that open the breaker
 CHANCE = 1e-3  # as rare as this the row must be, if the site failed as often as before it
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 300.0, 1800.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 300.0, 600.0  # a trial costs one unit, a site that is well again and idle many
 
 
 @dataclass(frozen=True)
