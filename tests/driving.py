@@ -68,8 +68,11 @@ def epochs_done(study: Study, number: int) -> list[int]:
 
 
 def ended(process: psutil.Process) -> bool:
-    """Return whether a process has ended."""
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    """Return whether a process has ended, be it while it is looked at."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def sent(study: Study, number: int) -> bool:
