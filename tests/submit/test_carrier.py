@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.carried import DUMMY, Elsewhere, worker_log
+from tests.driving import ended
 from tests.object_store import make_bucket, object_store, who_we_are
 from tests.sweeping import wait_for
 from wirecell_ml.errors import INTERRUPTED
@@ -69,11 +70,6 @@ def collected(elsewhere: Elsewhere, epochs: int = 1, attempt: int = 1) -> None:
 def below(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """Return runner and training of a worker."""
     return list(psutil.Process(process.pid).children(recursive=True))
-
-
-def gone(process: psutil.Process) -> bool:
-    """Return whether a process has ended."""
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def note(elsewhere: Elsewhere, attempt: int = 1) -> tuple[str, str]:
@@ -207,7 +203,7 @@ def test_a_runner_ends_where_a_later_attempt_may_run(anywhere: Elsewhere) -> Non
     assert len(processes) == 2
     anywhere.pack(2)
     assert worker.wait() == 0
-    assert all(map(gone, processes))
+    assert all(map(ended, processes))
     anywhere.collect()
     assert anywhere.box.result() is None
 
@@ -249,7 +245,7 @@ def test_runner_and_training_die_with_their_carrier(elsewhere: Elsewhere) -> Non
     processes = below(worker)
     assert len(processes) == 2
     worker.kill()
-    wait_for(lambda: all(map(gone, processes)))
+    wait_for(lambda: all(map(ended, processes)))
 
 
 def test_a_signal_before_the_runner_began_is_noted(elsewhere: Elsewhere) -> None:

@@ -158,13 +158,14 @@ def test_a_checkpoint_is_damaged_and_the_next_attempt_begins_again(
 
 @contextmanager
 def stopped(process: psutil.Process, group: bool = True) -> Iterator[None]:
-    """Let a process, with its children or without them, do nothing for a while."""
+    """Let a process, with its children or without them, do nothing for a while; its driver may kill it meanwhile."""
     send = os.killpg if group else os.kill
     send(process.pid, signal.SIGSTOP)
     try:
         yield
     finally:
-        send(process.pid, signal.SIGCONT)
+        with suppress(ProcessLookupError):
+            send(process.pid, signal.SIGCONT)
 
 
 @pytest.mark.usefixtures("endless")

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.driving import LONG_S, at_work, driven, long, silent, states, token_of
+from tests.driving import LONG_S, at_work, driven, ended, long, silent, states, token_of
 from tests.idds_server import Server, running_server, write_token
 from tests.sweeping import check_exactly_once, driver_process, order, record_fault, wait_for
 from wirecell_ml.submit.carrier import __name__ as CARRIER
@@ -92,7 +92,7 @@ def test_job_started_twice(server: Server, tmp_path: Path) -> None:
         first = carrier_of(token_of(study, 0))
         again = subprocess.Popen(first.cmdline(), env=first.environ(), cwd=tmp_path, stderr=subprocess.DEVNULL)
         wait_for(lambda: study.order().box(0).newest_run(1) == 2, LONG_S)
-        wait_for(lambda: not first.is_running() or first.status() == psutil.STATUS_ZOMBIE, LONG_S)
+        wait_for(lambda: ended(first), LONG_S)
         assert study.order().box(0).result() is None, "the first has ended, and nothing counts yet"
         assert again.wait(LONG_S) == 0
     counts = check_exactly_once(study, 3)

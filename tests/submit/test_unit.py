@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.driving import ended
 from tests.sweeping import wait_for
 from wirecell_ml.errors import INTERRUPTED
 from wirecell_ml.submit.mailbox import UnitBox
@@ -80,11 +81,6 @@ def long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DUMMY_EPOCHS", "3000")
 
 
-def gone(process: psutil.Process) -> bool:
-    """Return whether a process has ended."""
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-
-
 def test_a_training_that_ends_well_leaves_one_result(unit: Unit) -> None:
     assert unit.start().wait() == 0
     result = unit.result()
@@ -146,7 +142,7 @@ def test_a_training_dies_with_its_runner(unit: Unit) -> None:
     runner = unit.start()
     training = unit.training()
     runner.kill()
-    wait_for(lambda: gone(training))
+    wait_for(lambda: ended(training))
     assert unit.box.note(1) is None
     assert unit.box.result() is None
 
@@ -187,7 +183,7 @@ def test_a_runner_stops_where_a_later_attempt_is_allowed(unit: Unit) -> None:
     training = unit.training()
     unit.box.raise_fence(2)
     assert runner.wait() == 0
-    assert gone(training)
+    assert ended(training)
     assert unit.box.note(1) is None
     assert unit.box.result() is None
 
@@ -199,7 +195,7 @@ def test_of_two_starts_of_one_attempt_the_later_one_goes_on(unit: Unit, monkeypa
     monkeypatch.setenv("DUMMY_EPOCHS", "3")
     assert unit.start().wait() == 0
     assert first.wait() == 0
-    assert gone(training)
+    assert ended(training)
     assert unit.box.progress(1).parent.name == "run-2"
     assert unit.result()["metrics"]
 
@@ -210,7 +206,7 @@ def test_a_runner_stops_where_there_is_a_result(unit: Unit) -> None:
     training = unit.training()
     unit.box.commit({"end": "done", "metrics": {"val/dice": 0.5}, "attempt": 2})
     assert runner.wait() == 0
-    assert gone(training)
+    assert ended(training)
     assert unit.result()["attempt"] == 2
 
 
@@ -257,7 +253,7 @@ def test_a_training_that_wont_stop_is_waited_for(unit: Unit) -> None:
     assert beat
     runner.terminate()
     wait_for(lambda: (unit.box.beat(1) or 0) > beat + 0.5)
-    assert not gone(training)
+    assert not ended(training)
     os.kill(training.pid, signal.SIGKILL)
     assert runner.wait() == INTERRUPTED
     assert unit.note()[0] == "preempted"
