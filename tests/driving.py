@@ -51,7 +51,12 @@ def states(study: Study, number: int = 0) -> list[str]:
 
 def silent(study: Study) -> bool:
     """Return whether the driver says that something does not answer."""
-    return bool((study.ledger().driver(study.name) or {}).get("trouble"))
+    return bool(trouble(study))
+
+
+def trouble(study: Study) -> str:
+    """Return what the driver says of what does not answer, "" for nothing."""
+    return str((study.ledger().driver(study.name) or {}).get("trouble") or "")
 
 
 def epochs(study: Study, attempt: int = 1, number: int = 0) -> list[int]:

@@ -9,8 +9,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -131,6 +132,12 @@ class Door:
         finally:
             self.open()
 
+    def leads_to(self, port: int) -> None:
+        """Lead elsewhere, and those who are on their way, too."""
+        self.port = port
+        with self.closed(0):
+            pass
+
     def serve(self, listener: socket.socket) -> None:
         """Lead everyone who comes to the store."""
         while True:
@@ -150,3 +157,30 @@ def lead(one: socket.socket, other: socket.socket) -> None:
         while piece := one.recv(PIECE):
             other.sendall(piece)
         other.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def refusing(text: bytes, headers: Mapping[str, str]) -> Iterator[int]:
+    """Run a server that answers whatever it is asked with 403, these headers and this text, and yield its port."""
+
+    class Refusal(BaseHTTPRequestHandler):
+        def refuse(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(403)
+            for name, value in {**headers, "Content-Length": str(len(text))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(text)
+
+        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = refuse  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusal)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()

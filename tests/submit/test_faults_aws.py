@@ -2,10 +2,7 @@
 
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -24,9 +21,10 @@ from tests.driving import (
     starts,
     states,
     token_of,
+    trouble,
     went_on,
 )
-from tests.object_store import Door
+from tests.object_store import Door, refusing
 from tests.sweeping import check_exactly_once, order, record_fault, wait_for
 from wirecell_ml.submit.study import Study
 
@@ -103,60 +101,21 @@ def test_service_away(tmp_path: Path, door: Door) -> None:
     record_fault("AWS Batch away", "no connection while units run and end", counts)
 
 
-class Expired(BaseHTTPRequestHandler):
-    """An AWS whose every answer is that the login is over."""
-
-    def refuse(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        text = b'{"message": "The security token included in the request is expired"}'
-        self.send_response(403)
-        self.send_header("x-amzn-errortype", "ExpiredTokenException")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    do_GET = do_POST = refuse  # noqa: N815
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def expired() -> Iterator[int]:
-    """Run an AWS that takes no login any more, and yield its port."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Expired)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def leads_to(door: Door, port: int) -> None:
-    """Let a door lead elsewhere, for those who are on their way, too."""
-    door.port = port
-    with door.closed(0):
-        pass
+EXPIRED = b'{"message": "The security token included in the request is expired"}'
 
 
 def test_login_expires(tmp_path: Path, door: Door) -> None:
     study = ordered(tmp_path, door, "expired", "trials=6", "site.in_flight=2", *long(10, 0.1))
     there = door.port
-    with driven(study), expired() as nobody:
+    with driven(study), refusing(EXPIRED, {"x-amzn-errortype": "ExpiredTokenException"}) as nobody:
         at_work(study, 0, 1)
-        leads_to(door, nobody)
+        door.leads_to(nobody)
         wait_for(lambda: "aws sso login" in trouble(study), LONG_S)
         assert study.order().box(5).result() is None, "there was no work left"
-        leads_to(door, there)
+        door.leads_to(there)
     counts = check_exactly_once(study, 6)
     assert counts == {"trials": 6, "attempts": 6, "done": 6, "lost": 0, "doubled": 0}
     record_fault("login expired, AWS", "403 ExpiredTokenException for a while, then a good one", counts)
-
-
-def trouble(study: Study) -> str:
-    """Return what the driver says of its trouble."""
-    return str((study.ledger().driver(study.name) or {}).get("trouble"))
 
 
 def test_no_machine_for_ever(tmp_path: Path, door: Door) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.driving import LONG_S, at_work, driven, ended, long, silent, states, token_of
+from tests.driving import LONG_S, at_work, driven, ended, long, silent, states, token_of, trouble
 from tests.idds_server import Server, running_server, write_token
 from tests.sweeping import check_exactly_once, driver_process, order, record_fault, wait_for
 from wirecell_ml.submit.carrier import __name__ as CARRIER
@@ -65,7 +65,7 @@ def test_token_expired(server: Server, tmp_path: Path) -> None:
         at_work(study, 0)
         write_token(tmp_path / "token", server.token(-1))
         wait_for(lambda: silent(study), LONG_S)
-        said = str((study.ledger().driver(study.name) or {})["trouble"])
+        said = trouble(study)
         write_token(tmp_path / "token", server.token())
     counts = check_exactly_once(study, 3)
     assert counts["attempts"] == counts["done"] == 3

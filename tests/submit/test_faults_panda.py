@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.driving import LONG_S, at_work, driven, epochs_done, follows, long, silent, states, token_of
+from tests.driving import LONG_S, at_work, driven, epochs_done, follows, long, silent, states, token_of, trouble
 from tests.panda_pilot import Pilots, pilots_of
 from tests.panda_standin import Standin, standin_at
 from tests.sweeping import check_exactly_once, driver_process, order, record_fault, wait_for
@@ -118,10 +118,9 @@ def test_login_ends(grid: Standin, pilots: Pilots, tmp_path: Path, monkeypatch: 
         at_work(study, 0)
         monkeypatch.setenv(TOKEN, grid.issuer.mint(life_s=-5))
         wait_for(lambda: silent(study), LONG_S)
-        trouble = (study.ledger().driver(study.name) or {})["trouble"]
-        assert "token in the environment has expired" in trouble
+        assert "token in the environment has expired" in trouble(study)
         monkeypatch.setenv(TOKEN, grid.issuer.mint(("atlas",)))
-        wait_for(lambda: "takes our login no more" in (study.ledger().driver(study.name) or {})["trouble"], LONG_S)
+        wait_for(lambda: "takes our login no more" in trouble(study), LONG_S)
         monkeypatch.setenv(TOKEN, grid.issuer.mint())
     counts = settle(grid, study, 6)
     assert pilots.slots

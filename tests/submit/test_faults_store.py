@@ -4,19 +4,16 @@ import json
 import shutil
 import signal
 import subprocess
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.driving import LONG_S, attempts, box, driven, ended, epochs, states
-from tests.object_store import Door, make_bucket, object_store, who_we_are
+from tests.object_store import Door, make_bucket, object_store, refusing, who_we_are
 from tests.sweeping import check_exactly_once, drive, driver_process, order, record_fault, wait_for
 from wirecell_ml.submit import local
 from wirecell_ml.submit.carrier import __name__ as CARRIER
@@ -127,33 +124,7 @@ def test_the_store_is_away_for_a_while_and_nothing_is_lost(
     record_fault("store away", "no connection for longer than a lease, while units ran and ended", counts)
 
 
-class Expired(BaseHTTPRequestHandler):
-    """A store that knows nobody's login any more."""
-
-    def refuse(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        text = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
-        self.send_response(403)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = refuse  # noqa: N815
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def expired() -> Iterator[int]:
-    """Run a store that knows nobody, and yield its port."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Expired)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
+EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
 
 
 @pytest.mark.usefixtures("endless")
@@ -161,15 +132,13 @@ def test_a_login_runs_out_and_is_renewed(
     tmp_path: Path, server: str, door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     study = in_bucket(tmp_path, server, 3)
-    with driven(study), expired() as nobody:
+    there = door.port
+    with driven(study), refusing(EXPIRED, {}) as nobody:
         worker(study)
-        there, door.port = door.port, nobody
-        with door.closed(0):
-            monkeypatch.setenv("DUMMY_EPOCHS", "3")
+        monkeypatch.setenv("DUMMY_EPOCHS", "3")
+        door.leads_to(nobody)
         wait_for(lambda: "ExpiredToken" in caplog.text or "expired" in said(study), LONG_S)
-        door.port = there
-        with door.closed(0):
-            pass
+        door.leads_to(there)
         for number in (0, 1):
             worker(study, number=number).terminate()
     counts = check_exactly_once(study, 3)

@@ -27,8 +27,9 @@ the least, over steps of T, of the begin of a step plus w times D at its end, si
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -67,7 +68,7 @@ class Instance:
     in_flight: Floats  # (site,)
     poll_s: float
 
-    @property
+    @cached_property
     def first_prices(self) -> Floats:
         """Prices to begin with, of shape (2, site), where slots cost 1."""
         most = np.array([(np.diff(of.integral) / np.diff(of.times).clip(1e-9)).max() for of in self.capacities])
@@ -133,15 +134,24 @@ def spans(edges: Floats, is_open: NDArray[np.bool_], over_s: float) -> list[tupl
     return [(since, min(until, 3600 * HORIZON_H)) for since, until in found]
 
 
-def least_cost(instance: Instance, seconds: float, prices: Floats) -> tuple[float, Floats]:
-    """Return D for these prices, and by how much each site has too much to do, which is its slope."""
+def ascent(instance: Instance, seconds: float, prices: Floats) -> Iterator[float]:
+    """Yield D for prices that rise, by a factor, where there is too much to do."""
     room_s = instance.room_s(seconds)
+    for step in range(ASCENTS):
+        value, used_s = least_cost(instance, seconds, prices)
+        yield value - float((prices * room_s).sum())
+        slope = (used_s - room_s) / np.maximum(1.0, room_s)
+        prices = prices * np.exp(0.5 / (1 + step / 10) * np.clip(slope, -1, 1))
+
+
+def least_cost(instance: Instance, seconds: float, prices: Floats) -> tuple[float, Floats]:
+    """Return what all units cost at least at these prices, and the seconds that they then take, of shape (2, site)."""
     priced = instance.cost + (prices[:, None, :] * instance.takes_s).sum(axis=0)
     priced[instance.end_s > seconds] = np.inf
     chosen = priced.argmin(axis=1)
     everyone = np.arange(len(chosen))
-    used_s = [np.bincount(chosen, of[everyone, chosen], minlength=room_s.shape[1]) for of in instance.takes_s]
-    return float(priced[everyone, chosen].sum() - (prices * room_s).sum()), np.array(used_s) - room_s
+    used_s = [np.bincount(chosen, of[everyone, chosen], minlength=priced.shape[1]) for of in instance.takes_s]
+    return float(priced[everyone, chosen].sum()), np.array(used_s)
 
 
 def excluded(instance: Instance, seconds: float) -> bool:
@@ -150,18 +160,7 @@ def excluded(instance: Instance, seconds: float) -> bool:
         return True
     free = replace(instance, cost=np.zeros_like(instance.cost))
     prices = instance.first_prices / np.median(instance.takes_s, axis=1)
-    for step in range(ASCENTS):
-        value, slope = least_cost(free, seconds, prices)
-        if value > 1e-9 * len(instance.cost):
-            return True
-        prices = ascended(prices, slope, instance, seconds, 0.5 / (1 + step / 10))
-    return False
-
-
-def ascended(prices: Floats, slope: Floats, instance: Instance, seconds: float, length: float) -> Floats:
-    """Return prices that are higher where there is too much to do, by a factor."""
-    room_s = np.maximum(1.0, instance.room_s(seconds))
-    return np.asarray(prices * np.exp(length * np.clip(slope / room_s, -1, 1)))
+    return any(value > 1e-9 * len(instance.cost) for value in ascent(free, seconds, prices))
 
 
 def bound_s(instance: Instance) -> float:
@@ -187,10 +186,4 @@ def bound_with_money_s(instance: Instance, seconds_per_currency: float) -> float
 def dearest(instance: Instance, seconds: float) -> float:
     """Return the largest D that was found: money that a policy which is done by then has to pay at least."""
     typical = float(np.median(instance.cost.max(axis=1) / instance.takes_s[0].max(axis=1)))
-    prices = instance.first_prices * max(1e-12, typical)
-    most = 0.0
-    for step in range(ASCENTS):
-        value, slope = least_cost(instance, seconds, prices)
-        most = max(most, value)
-        prices = ascended(prices, slope, instance, seconds, 0.5 / (1 + step / 10))
-    return most
+    return max(0.0, *ascent(instance, seconds, instance.first_prices * max(1e-12, typical)))

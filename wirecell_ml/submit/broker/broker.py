@@ -144,8 +144,8 @@ class Round:
     def depth(self, view: View) -> int:
         """Return how many units may wait at a site.
 
-        Where our units have all slots, as many as start before a new one would get through the queue and the broker is
-        asked again; else its share of half the pool, or of all where none has to wait.
+        No more than its share of half the pool, or of all of it where none has to wait. Where our units have all slots,
+        of all of it too, but no more than start before a new one would get through the queue.
         """
         soon = 2 * view.place.site.policy.poll_s * view.rate
         share = self.pool * view.rate / self.rates

@@ -42,7 +42,7 @@ class Ground:
     slots: int = 0
     queue: list[tuple[float, int, Try]] = field(default_factory=list)  # that may start, the longest waiting first
     running: dict[Try, None] = field(default_factory=dict)  # in the order of their starts
-    free: list[int] = field(default_factory=list)  # nodes with nothing on them
+    free: list[int] = field(init=False)  # nodes with nothing on them
     known: dict[Try, None] = field(default_factory=dict)  # open, as the driver knows them
     at_work: int = 0  # of these, started
     met: Counter[int] = field(default_factory=Counter)  # unit → tries here that ended by chance

@@ -38,8 +38,9 @@ def read_health(past: Columns, now: float) -> Health:
     breaker = Breaker(past)
     telling = np.flatnonzero(past.has_ended & past.any_of(FRUITFUL | FAULT))
     order = telling[np.argsort(past.ended[telling], kind="stable")]
-    if past.any_of(FAULT)[order].any():
-        for index, is_fault in zip(order.tolist(), past.any_of(FAULT)[order].tolist(), strict=True):
+    faults = past.any_of(FAULT)[order]
+    if faults.any():
+        for index, is_fault in zip(order.tolist(), faults.tolist(), strict=True):
             breaker.hear(index, is_fault)
         breaker.heed_trials(now)
     counted = past.has_ended & past.any_of(FRUITFUL | FRUITLESS)

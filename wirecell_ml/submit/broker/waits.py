@@ -16,7 +16,7 @@ HALF_LIFE_S = 7200.0  # after so long a submission counts half: queues change wi
 MOST_WEIGHT = 20.0  # of all waits together: many that start together say little more than one
 PRIOR_S, PRIOR_WEIGHT, PRIOR_SPREAD = 300.0, 0.5, 3.0  # of a site that nothing is known of
 OUTLOOK_WEIGHT, OUTLOOK_SPREAD = 3.0, 2.0  # the scheduler's word counts as so many waits
-LATELY = 30
+LATELY = 30  # starts whose waits are those of late
 RECENT = 10  # starts that tell whether the slots are all taken
 FRESH = 0.3  # part of these in which the number of running units grew: with fewer, they are
 FLOWING = 0.8  # part of the units at the last start that still run, or units wait although slots are free
@@ -29,7 +29,7 @@ class Waits:
     durations: Durations
     full: bool  # our units have all slots that we get: the next one starts when one of them ends
     flowing: bool  # those that end have had successors
-    lately_s: float = 0.0  # median wait of those that started last, whatever they waited for
+    lately_s: float = 0.0  # mean wait of those that started last, whatever they waited for
 
     def given(self, outlook_s: float | None) -> Durations:
         """Return the waits together with what is believed, and with the scheduler's word."""

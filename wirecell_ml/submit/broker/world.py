@@ -71,7 +71,7 @@ class Truth:
         """Return how a try on a node ends and after how many seconds, if the unit has ``met`` so many fates here."""
         run_s = self.run_s(unit, node)
         kind, part, notice_s = self.fate_of(unit, met)
-        if min(part * run_s, notice_s) == notice_s:
+        if notice_s <= part * run_s:
             return "preempted", notice_s
         return kind, part * run_s
 
